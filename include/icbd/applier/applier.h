@@ -1,0 +1,76 @@
+// Applies the commands of a send stream to one subvolume.
+//
+// Purpose: turns a writable snapshot of the parent (or an empty subvolume) into the version that a
+// stream describes. One applier serves shapes (no data) and full streams.
+// Lifecycle: construct with the root directory of the subvolume; apply() every command in order;
+// finish(). An error is final: the caller discards the subvolume.
+// Guarantees: every path is resolved by openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
+// RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV below `root_fd`, so that nothing outside the subvolume
+// is read or changed; an empty name, "." and ".." are refused. Exactly one subvolume per stream,
+// nothing after End. Sizes are held against limits::file_size before they reach the kernel. Clone
+// sources come only from `CloneSources`. What a policy forbids is refused as a whole, naming path
+// and key; nothing is stripped silently.
+// Not thread-safe. Needs the privileges of the calls it makes (chown, mknod), no CAP_SYS_ADMIN.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "icbd/base/error.h"
+#include "icbd/base/types.h"
+#include "icbd/base/uuid.h"
+#include "icbd/sendstream/command.h"
+
+namespace icbd::applier {
+
+// The versions that a Clone may read from, beside the subvolume that is being received.
+class CloneSources {
+ public:
+  virtual ~CloneSources() = default;
+  // The root directory of the version with this UUID; not_found refuses the stream. The
+  // descriptor stays the owner's and open until the applier is done.
+  virtual Result<int> root_of(const Uuid& uuid) = 0;
+};
+
+struct Policy {
+  bool allow_device_nodes = true;
+  bool allow_setuid = true;
+  bool allow_security_xattrs = true;  // security.*: capabilities, labels
+};
+
+struct Options {
+  Policy policy;
+  // Hold back what a later write would remove or forbid (setuid and setgid bits of files,
+  // security.capability, times of files and directories, immutable and append-only attributes):
+  // the caller sets them when the file is whole. False for full streams.
+  bool hold_back = true;
+};
+
+class Applier {
+ public:
+  // `root_fd` stays the caller's. `own_uuid`: what Clone calls the subvolume being received is
+  // taken from the stream's Subvolume or Snapshot command.
+  Applier(int root_fd, CloneSources& sources, Options options);
+
+  Status apply(const sendstream::Command& command);
+  // `corrupt` unless End was applied.
+  Status finish() const;
+
+  // What the stream said of itself; set by its first command.
+  struct Identity {
+    Uuid uuid;
+    std::uint64_t transaction_id = 0;
+    std::optional<Uuid> parent_uuid;
+  };
+  const std::optional<Identity>& identity() const { return identity_; }
+
+ private:
+  int root_fd_;
+  CloneSources& sources_;
+  Options options_;
+  std::optional<Identity> identity_;
+  bool ended_ = false;
+};
+
+}  // namespace icbd::applier

@@ -1,0 +1,108 @@
+// The catalog: what a node knows of images and versions that the filesystem cannot hold.
+//
+// Purpose: one SQLite database per repository (WAL, synchronous=FULL): images, versions with their
+// states, the node's identity, and a change number that grows with everything that others see.
+// Lifecycle: open() makes the file and applies migrations (PRAGMA user_version). Every call is one
+// transaction; when it returns, it is durable.
+// Guarantees: thread-safe (one connection behind a mutex; calls take about a millisecond, so not
+// for the read path: keep what is read often in memory). Serials are never reused. A catalog of a
+// newer schema is refused with words, not migrated down.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "icbd/base/digest.h"
+#include "icbd/base/error.h"
+#include "icbd/base/types.h"
+#include "icbd/base/uuid.h"
+
+namespace icbd::catalog {
+
+// The states users see.
+enum class VersionState {
+  remote,    // only known
+  arriving,  // being assembled
+  complete,  // verified and committed
+};
+std::string_view to_string(VersionState state);
+
+// What the root directory of a version looks like, so that the view never asks the network for it.
+struct RootAttributes {
+  std::uint32_t mode = 0755;  // permission bits
+  std::uint32_t uid = 0, gid = 0;
+  Timestamp modified;
+  bool operator==(const RootAttributes&) const = default;
+};
+
+// What is the same on every node. `uuid` is the version's identity (received UUID on a cache).
+struct VersionFacts {
+  std::string image;
+  VersionNumber number;
+  Uuid uuid;
+  Digest manifest;
+  std::optional<VersionNumber> parent;  // the version it was published after
+  std::string message;
+  Timestamp published;
+  RootAttributes root;
+  std::uint32_t entries = 0;
+  std::uint64_t file_bytes = 0;  // sum of sizes
+  std::uint64_t data_bytes = 0;  // sum of chunks that are not zero
+  std::uint64_t send_transaction = 0;  // ctransid on the master, for the received UUID
+  bool operator==(const VersionFacts&) const = default;
+};
+
+// What this node holds of it.
+struct Version {
+  VersionSerial serial;
+  VersionFacts facts;
+  VersionState state = VersionState::remote;
+  // Only while arriving: the staging subvolume exists and its shape is committed.
+  bool shaped = false;
+  std::optional<VersionSerial> shape_parent;
+};
+
+struct NodeIdentity {
+  Uuid uuid;              // of this repository, made with the catalog
+};
+
+class Catalog {
+ public:
+  static Result<std::unique_ptr<Catalog>> open(const std::filesystem::path& file);
+  ~Catalog();
+
+  NodeIdentity identity() const;
+  // Grows with every change that other nodes or the view can see.
+  Result<std::uint64_t> change_number() const;
+
+  Result<std::vector<std::string>> images() const;  // sorted by name
+  // already_exists if the name is taken.
+  Status add_image(const std::string& name);
+
+  Result<std::vector<Version>> versions() const;  // by image, then number
+  Result<std::vector<Version>> versions(const std::string& image) const;
+  Result<Version> version(VersionSerial serial) const;
+  Result<Version> version(const std::string& image, VersionNumber number) const;
+  // 1, or one more than the highest number ever used for the image.
+  Result<VersionNumber> next_number(const std::string& image) const;
+
+  // Adds the image too if it is new. already_exists if image@number or the UUID is taken by other
+  // content: then nothing is changed.
+  Result<VersionSerial> add_version(const VersionFacts& facts, VersionState state);
+  Status set_state(VersionSerial serial, VersionState state);
+  // The shape of an arriving version is committed; `parent` is what it was applied to.
+  Status set_shaped(VersionSerial serial, std::optional<VersionSerial> parent);
+  // Back to remote: nothing of it is here any more.
+  Status clear_arrival(VersionSerial serial);
+
+ private:
+  struct Database;
+  explicit Catalog(std::unique_ptr<Database> database);
+  std::unique_ptr<Database> database_;
+};
+
+}  // namespace icbd::catalog

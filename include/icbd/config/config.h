@@ -1,0 +1,54 @@
+// Configuration files of the daemons: TOML, strictly checked.
+//
+// Guarantees: an unknown table or key, a wrong type and a value out of range are errors that name
+// file, line and key and, for a near miss, suggest what was probably meant ("did you mean").
+// Nothing has a side effect; paths are checked for being absolute, not for existing.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "icbd/base/error.h"
+
+namespace icbd::config {
+
+struct Master {
+  std::filesystem::path repository;                 // [repository] path; required
+  std::string rest_listen = "127.0.0.1:5009";       // [rest] listen
+  std::string data_listen = "127.0.0.1:5010";       // [data] listen
+  std::string log_level = "info";                   // [log] level
+  bool insecure_plaintext = false;  // top level; needed to listen anywhere but on loopback
+};
+
+struct Cache {
+  std::filesystem::path repository;                 // [repository] path; required
+  std::filesystem::path mountpoint = "/var/lib/icbd";  // [view] mountpoint
+  std::string master_data = "127.0.0.1:5010";       // [master] data
+  std::string rest_listen = "127.0.0.1:5009";       // [rest] listen
+  std::string log_level = "info";                   // [log] level
+  std::string node_name;                            // [node] name; the host's name if empty
+  std::chrono::milliseconds fetch_timeout{20'000};  // [fetch] timeout, seconds (number)
+  std::chrono::milliseconds poll_interval{1'000};   // [master] poll_interval, seconds (number)
+  bool allow_device_nodes = true;                   // [policy] device_nodes
+  bool allow_setuid = true;                         // [policy] setuid
+  bool allow_security_xattrs = true;                // [policy] security_xattrs
+  bool insecure_plaintext = false;
+};
+
+Result<Master> load_master(const std::filesystem::path& file);
+Result<Cache> load_cache(const std::filesystem::path& file);
+// The same from text; `name` stands for the file in errors.
+Result<Master> parse_master(std::string_view text, const std::string& name);
+Result<Cache> parse_cache(std::string_view text, const std::string& name);
+
+// A commented file with every key at its default.
+std::string_view example_master();
+std::string_view example_cache();
+
+// The closest of `candidates` to `word` by edit distance, if it is close enough to be a slip.
+std::string_view closest(std::string_view word, std::span<const std::string_view> candidates);
+
+}  // namespace icbd::config

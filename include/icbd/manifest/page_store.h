@@ -1,0 +1,51 @@
+// Page stores: in memory, and in one append-only file per version.
+//
+// File format: the 8 bytes "icbdman1", then records of u32 length and page bytes. Pages are named
+// by their digest alone, so a torn last record is cut off at open and nothing else is trusted.
+// Guarantees: thread-safe. FilePageStore::sync() makes everything added before it durable.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+
+#include "icbd/base/unique_fd.h"
+#include "icbd/manifest/manifest.h"
+
+namespace icbd::manifest {
+
+class MemoryPageStore final : public PageStore {
+ public:
+  Result<Bytes> find(const Digest& digest) const override;
+  bool contains(const Digest& digest) const override;
+  Result<Digest> add(ByteView page) override;
+
+ private:
+  mutable std::mutex mutex_;
+  std::unordered_map<Digest, Bytes> pages_;
+};
+
+class FilePageStore final : public PageStore {
+ public:
+  // Opens for reading and appending; makes the file (mode 0600) if `create`.
+  static Result<std::unique_ptr<FilePageStore>> open(const std::filesystem::path& path, bool create);
+
+  Result<Bytes> find(const Digest& digest) const override;
+  bool contains(const Digest& digest) const override;
+  Result<Digest> add(ByteView page) override;
+  Status sync();
+
+ private:
+  struct Place { std::uint64_t offset; std::uint32_t length; };
+  FilePageStore(std::filesystem::path path, unique_fd file);
+  Status load();
+
+  std::filesystem::path path_;
+  unique_fd file_;
+  mutable std::mutex mutex_;
+  std::unordered_map<Digest, Place> places_;
+  std::uint64_t end_ = 0;
+};
+
+}  // namespace icbd::manifest

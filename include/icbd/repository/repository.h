@@ -1,0 +1,79 @@
+// A repository: the images of one node below one BTRFS directory.
+//
+//   REPOSITORY/                       0700
+//   REPOSITORY/IMAGE/NUMBER           a complete version: a read-only snapshot
+//   REPOSITORY/IMAGE/.arriving-NUMBER an arriving version: a writable subvolume, hidden
+//   REPOSITORY/IMAGE/.publishing-…    a publication that has not been committed
+//   REPOSITORY/.icbd/catalog.sqlite3
+//   REPOSITORY/.icbd/lock             flock(2)ed by the daemon that has it open
+//   REPOSITORY/.icbd/manifests/IMAGE/NUMBER
+//   REPOSITORY/.icbd/arriving/IMAGE/NUMBER    the durable pending map of an arriving version
+//
+// Purpose: names, paths and the order of durable steps; catalog and filesystem together.
+// Lifecycle: open() takes the lock, opens the catalog and recovers: what was not committed is
+// removed (unfinished publications, shapes that the catalog does not call shaped), what was
+// committed but not renamed is renamed; it logs what it did. The catalog decides, never a flag.
+// Guarantees: thread-safe. Nothing is complete in the catalog before it is durable on disk.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "icbd/base/error.h"
+#include "icbd/base/log.h"
+#include "icbd/base/types.h"
+#include "icbd/base/unique_fd.h"
+#include "icbd/catalog/catalog.h"
+#include "icbd/manifest/page_store.h"
+
+namespace icbd::repository {
+
+class Repository {
+ public:
+  // `directory` must exist on BTRFS; it becomes 0700. busy if another daemon has it open.
+  static Result<std::unique_ptr<Repository>> open(const std::filesystem::path& directory,
+                                                  Logger logger);
+  ~Repository();
+
+  const std::filesystem::path& directory() const { return directory_; }
+  catalog::Catalog& catalog() { return *catalog_; }
+  const Logger& logger() const { return logger_; }
+  // A descriptor of the repository's directory, for calls on its filesystem.
+  int directory_fd() const { return directory_fd_.get(); }
+
+  std::filesystem::path version_path(const std::string& image, VersionNumber number) const;
+  std::filesystem::path staging_path(const std::string& image, VersionNumber number) const;
+  std::filesystem::path manifest_path(const std::string& image, VersionNumber number) const;
+  std::filesystem::path pending_map_path(const std::string& image, VersionNumber number) const;
+  // Makes the directories that a new image needs.
+  Status prepare_image(const std::string& image);
+
+  // The root directory of a complete version.
+  Result<unique_fd> open_version(const std::string& image, VersionNumber number) const;
+  // The manifest's pages; opened once and shared while anyone holds it. With `create`, an empty
+  // one for an arriving version.
+  Result<std::shared_ptr<manifest::FilePageStore>> pages(const std::string& image,
+                                                         VersionNumber number, bool create = false);
+
+  // The last steps of a landing, after the caller has drained and closed every writer: syncfs,
+  // received UUID, read-only, sync, catalog commit (complete), rename, removal of the pending map.
+  Status commit_landing(const catalog::Version& version);
+  // Removes staging subvolume, manifest and pending map; the version is remote again.
+  Status discard_arrival(const catalog::Version& version);
+
+ private:
+  Repository(std::filesystem::path directory, Logger logger);
+  Status recover();
+
+  std::filesystem::path directory_;
+  Logger logger_;
+  unique_fd directory_fd_;
+  unique_fd lock_;
+  std::unique_ptr<catalog::Catalog> catalog_;
+  struct OpenManifests;
+  std::unique_ptr<OpenManifests> manifests_;
+};
+
+}  // namespace icbd::repository

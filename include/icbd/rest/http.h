@@ -1,0 +1,68 @@
+// HTTP with JSON bodies: the transport of REST, over Boost.Beast.
+//
+// Purpose: a small server with routes and a small client. Beast stays in rest/'s translation
+// units: this header is all that others see.
+// Guarantees: the server is thread-safe and runs its handlers on its own threads; bodies are
+// bounded by limits::rest_body (server) and 16 MiB (client); slow peers are cut off after 30 s.
+// Errors are {"error": {"code": "not_found", "message": "…"}} with a status from status_of().
+#pragma once
+
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "icbd/base/error.h"
+#include "icbd/base/log.h"
+#include "icbd/base/unique_fd.h"
+
+namespace icbd::rest {
+
+struct Request {
+  std::string method;                   // "GET"
+  std::vector<std::string> path;        // decoded segments: {"api", "images", "win11"}
+  std::vector<std::pair<std::string, std::string>> query;
+  nlohmann::json body;                  // null if there was none
+};
+struct Response {
+  int status = 200;
+  nlohmann::json body;
+};
+using Handler = std::function<Result<Response>(const Request&)>;
+
+// The HTTP status of an error. The only place where one is turned into the other.
+int status_of(ErrorCode code);
+
+class HttpServer {
+ public:
+  // Takes a listening socket. The handler is called concurrently, on `threads` threads.
+  HttpServer(unique_fd listening, Handler handler, Logger logger, unsigned threads = 2);
+  ~HttpServer();  // as stop()
+  void stop();
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+class HttpClient {
+ public:
+  // "http://127.0.0.1:5009"; https is `unsupported` for now.
+  static Result<HttpClient> make(std::string base_url);
+  // The response's JSON if its status is 2xx; else the error it carries. `unavailable` if the
+  // server cannot be reached, naming its address.
+  Result<nlohmann::json> get(const std::string& path) const;
+  Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body) const;
+  void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
+
+ private:
+  HttpClient(std::string host, std::string port) : host_(std::move(host)), port_(std::move(port)) {}
+  Result<nlohmann::json> call(const std::string& method, const std::string& path,
+                              const nlohmann::json* body) const;
+  std::string host_, port_;
+  std::chrono::milliseconds timeout_{30'000};
+};
+
+}  // namespace icbd::rest

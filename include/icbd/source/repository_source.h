@@ -1,0 +1,36 @@
+// A Source over a repository on this node: what a master serves to its caches.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <mutex>
+
+#include "icbd/repository/repository.h"
+#include "icbd/source/source.h"
+
+namespace icbd::source {
+
+// The repository must outlive it. Thread-safe. Keeps the most recently used versions open: their
+// root, entries and files, within a bound.
+class RepositorySource final : public Source {
+ public:
+  explicit RepositorySource(repository::Repository& repository);
+  ~RepositorySource() override;
+
+  Result<std::optional<CatalogSnapshot>> catalog(std::optional<std::uint64_t> known) override;
+  Status shape(const ShapeRequest& request, const ShapeSink& sink) override;
+  Result<std::vector<Bytes>> pages(const Digest& manifest,
+                                   std::span<const Digest> digests) override;
+  Status extents(const Digest& manifest, std::span<const Extent> extents, Priority priority,
+                 const std::function<Status(const ExtentData&)>& received) override;
+
+ private:
+  class OpenVersion;
+  Result<std::shared_ptr<OpenVersion>> open(const Digest& manifest);
+
+  repository::Repository& repository_;
+  std::mutex mutex_;
+  std::list<std::shared_ptr<OpenVersion>> open_;  // most recently used first
+};
+
+}  // namespace icbd::source

@@ -1,0 +1,91 @@
+// Where versions come from.
+//
+// Purpose: the one small interface between a cache and whatever has the versions: catalog, shape,
+// manifest pages, extents. Implementations: RepositorySource (a repository on this node: what a
+// master serves), wire::RemoteSource (a master over the network), later others. One contract suite
+// runs over all of them.
+// Guarantees: thread-safe. Calls block until they are done or fail; `unavailable` means the peer
+// cannot be reached now and that trying again may help. Nothing that is returned is trusted:
+// pages and chunks are verified by whoever asked, against digests.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "icbd/base/bytes.h"
+#include "icbd/base/digest.h"
+#include "icbd/base/error.h"
+#include "icbd/base/types.h"
+#include "icbd/base/uuid.h"
+#include "icbd/catalog/catalog.h"
+
+namespace icbd::source {
+
+// All that a source has. `change_number` may be handed back to hear only of changes.
+struct CatalogSnapshot {
+  Uuid repository;  // the source's identity: another one is another source
+  std::uint64_t change_number = 0;
+  std::vector<std::string> images;
+  std::vector<catalog::VersionFacts> versions;  // complete ones only
+};
+
+struct ShapeRequest {
+  Digest manifest;             // which version
+  std::vector<Uuid> offered;   // complete versions that the asker holds, best first
+};
+struct ShapeBegin {
+  std::optional<Uuid> parent;  // the offered one that the shape is against; none: full
+};
+// Called on the thread that asked, in order: begin once, then data.
+struct ShapeSink {
+  std::function<Status(const ShapeBegin&)> begin;
+  std::function<Status(ByteView)> data;
+};
+
+// Bytes of one file of a version. At most one chunk long and within one chunk.
+struct Extent {
+  FileIndex file;
+  ByteRange range;
+  bool operator==(const Extent&) const = default;
+};
+
+// One extent's bytes, kept alive by `owner`; empty `data` with all_zero set stands for zeros.
+struct ExtentData {
+  Extent extent;
+  std::shared_ptr<const void> owner;
+  ByteView data;
+  bool all_zero = false;
+};
+
+enum class Priority : std::uint8_t {
+  demand,  // somebody is blocked on it
+  bulk,
+};
+
+class Source {
+ public:
+  virtual ~Source() = default;
+
+  // Nothing if the source's change number is still `known`.
+  virtual Result<std::optional<CatalogSnapshot>> catalog(std::optional<std::uint64_t> known) = 0;
+
+  // The metadata-only send of a version against the cheapest of the offered parents.
+  virtual Status shape(const ShapeRequest& request, const ShapeSink& sink) = 0;
+
+  // Pages of a manifest by digest, in the order asked (the root has the manifest's own digest).
+  virtual Result<std::vector<Bytes>> pages(const Digest& manifest,
+                                           std::span<const Digest> digests) = 0;
+
+  // Bytes of files. `received` is called once for each extent, in any order, on a thread of the
+  // source's choosing and never concurrently for one call; an error from it ends the call.
+  // Returns when all were delivered.
+  virtual Status extents(const Digest& manifest, std::span<const Extent> extents,
+                         Priority priority,
+                         const std::function<Status(const ExtentData&)>& received) = 0;
+};
+
+}  // namespace icbd::source

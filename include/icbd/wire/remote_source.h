@@ -1,0 +1,62 @@
+// A Source over the network: a master's data service.
+//
+// Purpose: connects when it is first needed and again after a lost connection; one connection for
+// demand (and catalog, shape, pages), one for bulk, so that a blocked reader is never behind bulk.
+// Several requests are in flight on each; replies are matched by request id.
+// Lifecycle: construct, use from any thread, stop() or destroy: calls under way fail `cancelled`.
+// Guarantees: thread-safe. A frame with a bad checksum, sequence or length closes the connection
+// and fails what was in flight with `corrupt`. Silence for longer than `stall_timeout` while
+// something is awaited closes it with `timed_out`.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "icbd/base/log.h"
+#include "icbd/base/unique_fd.h"
+#include "icbd/source/source.h"
+
+namespace icbd::wire {
+
+// Makes a connected stream socket in blocking mode. Tests hand in socketpairs.
+using Connector = std::function<Result<unique_fd>()>;
+
+// "127.0.0.1:5010", "[::1]:5010" or "imgs.example:5010"; within `timeout`.
+Connector tcp_connector(std::string address, std::chrono::milliseconds timeout);
+
+struct RemoteSourceOptions {
+  std::string node_name;  // said in hello, for the master's log and status
+  std::chrono::milliseconds stall_timeout{10'000};
+};
+
+class RemoteSource final : public source::Source {
+ public:
+  RemoteSource(Connector connector, RemoteSourceOptions options, Logger logger);
+  ~RemoteSource() override;
+
+  Result<std::optional<source::CatalogSnapshot>> catalog(
+      std::optional<std::uint64_t> known) override;
+  Status shape(const source::ShapeRequest& request, const source::ShapeSink& sink) override;
+  Result<std::vector<Bytes>> pages(const Digest& manifest,
+                                   std::span<const Digest> digests) override;
+  Status extents(const Digest& manifest, std::span<const source::Extent> extents,
+                 source::Priority priority,
+                 const std::function<Status(const source::ExtentData&)>& received) override;
+
+  void stop();
+  // Bytes of frames, headers included, since construction.
+  std::uint64_t bytes_received() const;
+  std::uint64_t bytes_sent() const;
+  // True if the last attempt to reach the master worked.
+  bool reachable() const;
+
+ private:
+  class Channel;
+  std::unique_ptr<Channel> demand_;
+  std::unique_ptr<Channel> bulk_;
+};
+
+}  // namespace icbd::wire

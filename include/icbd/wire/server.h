@@ -1,0 +1,52 @@
+// The data service: serves a Source to caches over framed connections.
+//
+// serve_connection() speaks the protocol on one connected socket until the peer leaves or does
+// something wrong: it needs no privilege beyond what the Source does. Server accepts on a listening
+// socket and runs one thread per connection, at most `max_connections`.
+// Guarantees: hello comes first, with a protocol version that both know; requests of one
+// connection are answered in order; every length is bounded before use; a slow peer holds only its
+// own thread.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "icbd/base/log.h"
+#include "icbd/base/unique_fd.h"
+#include "icbd/source/source.h"
+
+namespace icbd::wire {
+
+struct ServerCounters {
+  std::atomic<std::uint64_t> connections = 0;  // open now
+  std::atomic<std::uint64_t> bytes_sent = 0;
+  std::atomic<std::uint64_t> bytes_received = 0;
+  std::atomic<std::uint64_t> requests = 0;
+};
+
+void serve_connection(unique_fd socket, source::Source& source, ServerCounters& counters,
+                      const Logger& logger);
+
+// Binds and listens; "127.0.0.1:0" takes any free port.
+Result<unique_fd> listen_on(const std::string& address);
+// The address that a listening socket really has, as "127.0.0.1:5010".
+Result<std::string> bound_address(int listening_fd);
+
+class Server {
+ public:
+  // Takes the listening socket; the source must outlive it. Serves at once.
+  Server(unique_fd listening, source::Source& source, Logger logger,
+         std::size_t max_connections = 1024);
+  ~Server();  // as stop()
+  // Closes the listening socket and every connection; returns when all threads have ended.
+  void stop();
+  const ServerCounters& counters() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace icbd::wire

@@ -48,6 +48,14 @@ std::string_view to_string(ErrorCode code) {
   return "internal";
 }
 
+std::optional<ErrorCode> parse_error_code(std::string_view name) {
+  for (int number = 0; number <= static_cast<int>(ErrorCode::internal); ++number) {
+    const auto code = static_cast<ErrorCode>(number);
+    if (to_string(code) == name) return code;
+  }
+  return std::nullopt;
+}
+
 Error Error::from_errno(std::string_view what, int errno_value) {
   return Error(code_from_errno(errno_value),
                fmt::format("{}: {}", what, std::generic_category().message(errno_value)),

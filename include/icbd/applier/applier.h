@@ -14,6 +14,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -47,11 +48,16 @@ struct Options {
   bool hold_back = true;
 };
 
+class Session;
+
 class Applier {
  public:
   // `root_fd` stays the caller's. `own_uuid`: what Clone calls the subvolume being received is
   // taken from the stream's Subvolume or Snapshot command.
   Applier(int root_fd, CloneSources& sources, Options options);
+  ~Applier();
+  Applier(Applier&&) noexcept;
+  Applier& operator=(Applier&&) noexcept;
 
   Status apply(const sendstream::Command& command);
   // `corrupt` unless End was applied.
@@ -66,11 +72,12 @@ class Applier {
   const std::optional<Identity>& identity() const { return identity_; }
 
  private:
-  int root_fd_;
-  CloneSources& sources_;
-  Options options_;
+  Status check_order(const sendstream::Command& command) const;
+
+  std::unique_ptr<Session> session_;  // gone after an error
   std::optional<Identity> identity_;
   bool ended_ = false;
+  std::optional<Error> failure_;
 };
 
 }  // namespace icbd::applier

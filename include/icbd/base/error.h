@@ -8,6 +8,7 @@
 #pragma once
 
 #include <expected>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -33,6 +34,8 @@ enum class ErrorCode {
 
 // The code's name as it stands in JSON and on the wire, for example "not_found".
 std::string_view to_string(ErrorCode code);
+// The code of that name; none if this release does not know it.
+std::optional<ErrorCode> parse_error_code(std::string_view name);
 
 class Error {
  public:

@@ -37,7 +37,10 @@ struct SubvolumeInfo {
 Result<bool> is_btrfs(const std::filesystem::path& path);
 // True if `path` is the root directory of a subvolume.
 Result<bool> is_subvolume(const std::filesystem::path& path);
-Result<SubvolumeInfo> subvolume_info(int root_fd);
+// Of the subvolume that `fd` lies in.
+Result<SubvolumeInfo> subvolume_info(int fd);
+// The UUID of the filesystem that `fd` lies on (BTRFS_IOC_FS_INFO).
+Result<Uuid> filesystem_uuid(int fd);
 
 // Makes an empty writable subvolume.
 Status create_subvolume(const std::filesystem::path& path);

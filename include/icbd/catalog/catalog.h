@@ -72,6 +72,8 @@ struct NodeIdentity {
 
 class Catalog {
  public:
+  // corrupt if the database is damaged; invalid_argument if it is another application's;
+  // unsupported if its schema is newer. Makes the file (mode 0600) if there is none.
   static Result<std::unique_ptr<Catalog>> open(const std::filesystem::path& file);
   ~Catalog();
 
@@ -84,15 +86,18 @@ class Catalog {
   Status add_image(const std::string& name);
 
   Result<std::vector<Version>> versions() const;  // by image, then number
+  // None if the image is unknown.
   Result<std::vector<Version>> versions(const std::string& image) const;
+  // These two: not_found.
   Result<Version> version(VersionSerial serial) const;
   Result<Version> version(const std::string& image, VersionNumber number) const;
   // 1, or one more than the highest number ever used for the image.
   Result<VersionNumber> next_number(const std::string& image) const;
 
-  // Adds the image too if it is new. already_exists if image@number or the UUID is taken by other
-  // content: then nothing is changed.
+  // Adds the image too if it is new. already_exists if image@number or the UUID is taken, by the
+  // same content or by other; the message says which. Then nothing is changed.
   Result<VersionSerial> add_version(const VersionFacts& facts, VersionState state);
+  // A change of state forgets the shape; setting the state it has changes nothing.
   Status set_state(VersionSerial serial, VersionState state);
   // The shape of an arriving version is committed; `parent` is what it was applied to.
   Status set_shaped(VersionSerial serial, std::optional<VersionSerial> parent);

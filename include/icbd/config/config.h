@@ -1,7 +1,8 @@
 // Configuration files of the daemons: TOML, strictly checked.
 //
-// Guarantees: an unknown table or key, a wrong type and a value out of range are errors that name
-// file, line and key and, for a near miss, suggest what was probably meant ("did you mean").
+// Guarantees: an unknown table or key, a wrong type and a value out of range are errors
+// (invalid_argument) that name file, line and key and, for a near miss, suggest what was probably
+// meant ("did you mean").
 // Nothing has a side effect; paths are checked for being absolute, not for existing.
 #pragma once
 
@@ -21,6 +22,7 @@ struct Master {
   std::string data_listen = "127.0.0.1:5010";       // [data] listen
   std::string log_level = "info";                   // [log] level
   bool insecure_plaintext = false;  // top level; needed to listen anywhere but on loopback
+  bool operator==(const Master&) const = default;
 };
 
 struct Cache {
@@ -36,6 +38,7 @@ struct Cache {
   bool allow_setuid = true;                         // [policy] setuid
   bool allow_security_xattrs = true;                // [policy] security_xattrs
   bool insecure_plaintext = false;
+  bool operator==(const Cache&) const = default;
 };
 
 Result<Master> load_master(const std::filesystem::path& file);

@@ -16,10 +16,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
-#include <optional>
+#include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "icbd/base/bytes.h"
@@ -36,7 +36,9 @@ inline constexpr std::size_t page_digests = 64;    // 8 MiB of file per level-0 
 enum class EntryType : std::uint8_t {
   file = 1, directory = 2, symlink = 3, character_device = 4, block_device = 5, fifo = 6,
   socket = 7,
-  hard_link = 8,  // another name of an earlier file, symlink, device, fifo or socket
+  // Another name of an earlier file, symlink, device, fifo or socket. Has a path and a target and
+  // nothing else: the first name has the inode's metadata.
+  hard_link = 8,
 };
 
 // Inode attributes that are part of the content; a subset of FS_*_FL.
@@ -90,9 +92,11 @@ bool path_less(std::string_view a, std::string_view b);
 
 Bytes encode_root(const Root& root);
 Result<Root> decode_root(ByteView bytes);
+// The entries must keep the rules that decoding checks (Builder sees to it).
 Bytes encode_metadata_page(std::span<const Entry> entries);
 // Checks order and bounds within the page; order across pages is the reader's.
 Result<std::vector<Entry>> decode_metadata_page(ByteView bytes);
+// 1 to page_digests of them.
 Bytes encode_digest_page(std::span<const Digest> digests);
 Result<std::vector<Digest>> decode_digest_page(ByteView bytes);
 
@@ -107,24 +111,31 @@ class PageStore {
   virtual Result<Digest> add(ByteView page) = 0;
 };
 
+class TreeOrder;
+class MetadataPageWriter;
+
 // Builds a manifest bottom-up from entries that come in path order.
 class Builder {
  public:
   explicit Builder(PageStore& pages);
+  ~Builder();
   // `chunks`: the digest of every chunk of a file, in order; empty for all other types. Sets the
-  // entry's digests itself. invalid_argument if order, names or counts are wrong.
+  // entry's digests itself, and its data_bytes if they were left 0. The root directory comes
+  // first, and every directory before what is in it. invalid_argument if order, names or counts
+  // are wrong; too_large if the entry does not fit one page (its extended attributes). After an
+  // error the build is to be given up.
   Status add(Entry entry, std::span<const Digest> chunks);
   // Writes the last page and the root; returns the root's digest: the version's.
   Result<Digest> finish();
 
  private:
+  Status append(const Entry& entry);
   Status flush();
 
   PageStore& pages_;
   Root root_;
-  std::vector<Entry> pending_;
-  std::size_t pending_bytes_ = 0;
-  std::optional<std::string> last_path_;
+  std::unique_ptr<TreeOrder> order_;
+  std::unique_ptr<MetadataPageWriter> page_;
 };
 
 // Reads a manifest whose pages may be partly elsewhere. Thread-safe if the PageStore is.

@@ -40,6 +40,9 @@ class FilePageStore final : public PageStore {
   struct Place { std::uint64_t offset; std::uint32_t length; };
   FilePageStore(std::filesystem::path path, unique_fd file);
   Status load();
+  Status load_magic(std::uint64_t size);
+  // Takes in the record at end_ and returns its page's length; 0 if the records end there.
+  Result<std::uint32_t> load_record(std::uint64_t size);
 
   std::filesystem::path path_;
   unique_fd file_;

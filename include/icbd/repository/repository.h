@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 
 #include "icbd/base/error.h"
@@ -63,9 +64,13 @@ class Repository {
   // Removes staging subvolume, manifest and pending map; the version is remote again.
   Status discard_arrival(const catalog::Version& version);
 
+  // Held by whoever publishes; owns nothing if somebody publishes already.
+  std::unique_lock<std::mutex> try_lock_publishing() {
+    return std::unique_lock(publishing_, std::try_to_lock);
+  }
+
  private:
   Repository(std::filesystem::path directory, Logger logger);
-  Status recover();
 
   std::filesystem::path directory_;
   Logger logger_;
@@ -74,6 +79,7 @@ class Repository {
   std::unique_ptr<catalog::Catalog> catalog_;
   struct OpenManifests;
   std::unique_ptr<OpenManifests> manifests_;
+  std::mutex publishing_;
 };
 
 }  // namespace icbd::repository

@@ -3,7 +3,8 @@
 // Purpose: a small server with routes and a small client. Beast stays in rest/'s translation
 // units: this header is all that others see.
 // Guarantees: the server is thread-safe and runs its handlers on its own threads; bodies are
-// bounded by limits::rest_body (server) and 16 MiB (client); slow peers are cut off after 30 s.
+// bounded by limits::rest_body (server) and 16 MiB (client); a peer that takes longer than the
+// server's timeout for one whole request, one whole response or the pause between two is cut off.
 // Errors are {"error": {"code": "not_found", "message": "…"}} with a status from status_of().
 #pragma once
 
@@ -21,10 +22,10 @@
 namespace icbd::rest {
 
 struct Request {
-  std::string method;                   // "GET"
-  std::vector<std::string> path;        // decoded segments: {"api", "images", "win11"}
+  std::string method;             // "GET"
+  std::vector<std::string> path;  // decoded segments: {"api", "images", "win11"}
   std::vector<std::pair<std::string, std::string>> query;
-  nlohmann::json body;                  // null if there was none
+  nlohmann::json body;  // null if there was none
 };
 struct Response {
   int status = 200;
@@ -38,7 +39,8 @@ int status_of(ErrorCode code);
 class HttpServer {
  public:
   // Takes a listening socket. The handler is called concurrently, on `threads` threads.
-  HttpServer(unique_fd listening, Handler handler, Logger logger, unsigned threads = 2);
+  HttpServer(unique_fd listening, Handler handler, Logger logger, unsigned threads = 2,
+             std::chrono::milliseconds timeout = std::chrono::seconds(30));
   ~HttpServer();  // as stop()
   void stop();
 

@@ -1,11 +1,11 @@
 // The commands of a BTRFS send stream, as a variant of structs.
 //
 // Source: fs/btrfs/send.h and send.c of Linux 6.18 and the "Send stream format" page of the BTRFS
-// documentation. Numbers on the wire stay in decoder.cpp and encoder.cpp.
+// documentation. Numbers on the wire stay in src/sendstream/wire.h.
 // Lifecycle: paths and values are owned; `data` of Write and EncodedWrite is a view into the
 // decoder's buffer and is valid until the decoder's next call.
-// Paths are relative to the subvolume, as the stream gives them; nothing is checked here beyond
-// their length: whoever applies a command confines it.
+// Paths are relative to the subvolume, as the stream gives them; "" is its root. Nothing is checked
+// here beyond their length and that they hold no NUL: whoever applies a command confines it.
 #pragma once
 
 #include <cstdint>

@@ -41,6 +41,8 @@ class Decoder {
 
  private:
   Result<std::optional<Command>> decode_next();
+  // False if more bytes are needed.
+  Result<bool> decode_header();
 
   Bytes buffer_;
   std::size_t consumed_ = 0;  // of buffer_

@@ -5,11 +5,17 @@
 // the parent's. Publishing uses it to hash only what changed; the planner of an arrival uses it to
 // fetch only what changed; tests hold the applier against it.
 // Lifecycle: construct with the parent's entries (none for a full stream), apply() every command,
-// then lineage(). Pure: no I/O. Not thread-safe. Memory: about 200 bytes per entry.
+// then lineage(). An error of apply() is final. Pure: no I/O. Not thread-safe. Memory: about 200
+// bytes per entry.
 // Guarantees: never wrong in the dangerous direction: a range that it does not list as updated or
 // rewritten holds the parent's bytes at the same offset, provided that the stream was applied to
-// that parent. A command that does not fit the tree (unlink of a name that is not there) is an
-// error (corrupt).
+// that parent; in a file without a parent every byte is listed. The last change of a byte counts,
+// so `updated` and `rewritten` do not overlap, and neither reaches beyond the end of the file. A
+// command that does not fit the tree (unlink of a name that is not there) is an error (corrupt).
+// What it cannot see: the kernel cuts the length of an UpdateExtent to 32 bits. Data extents are
+// never that long, but a hole of 4 GiB and more is, where the sender has no Fallocate for it
+// (streams of version 1; kernels without the commit "btrfs: send: use fallocate for hole punching
+// with send stream v2"). Whoever must rely on a shape from such a sender compares holes as well.
 #pragma once
 
 #include <cstdint>
@@ -58,10 +64,13 @@ class TreeModel {
 
   Status apply(const Command& command);
 
-  // The lineage of a regular file of the result; nothing if there is no such file.
-  // A Clone from the parent to the same path and offset counts as "keep what is there".
+  // The lineage of a regular file of the result; nothing if there is no such file. (Of the parent's
+  // entries it is not known which are fifos, devices and so on: those count as files, and no stream
+  // changes their bytes.) A Clone from the parent's same file and offset counts as "keep what is
+  // there". Valid until the next apply().
   const Lineage* lineage(std::string_view path) const;
-  // All names of the result, root ("") included, in no particular order.
+  // All names of the result, root ("") included, in no particular order; without those that lie
+  // deeper than limits::path_length.
   std::vector<std::string> paths() const;
 
  private:

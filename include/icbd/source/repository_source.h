@@ -11,7 +11,8 @@
 namespace icbd::source {
 
 // The repository must outlive it. Thread-safe. Keeps the most recently used versions open: their
-// root, entries and files, within a bound.
+// root, entries and files, within a bound. Priorities make no difference here: whoever queues
+// requests before it decides what goes first.
 class RepositorySource final : public Source {
  public:
   explicit RepositorySource(repository::Repository& repository);
@@ -27,6 +28,8 @@ class RepositorySource final : public Source {
  private:
   class OpenVersion;
   Result<std::shared_ptr<OpenVersion>> open(const Digest& manifest);
+  // Null if it is not; with mutex_ held.
+  std::shared_ptr<OpenVersion> find_open(const Digest& manifest);
 
   repository::Repository& repository_;
   std::mutex mutex_;

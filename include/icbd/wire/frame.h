@@ -8,11 +8,13 @@
 // `sequence` counts the frames of one direction of one connection from 0: a lost, repeated or
 // foreign frame is noticed. `plain length` is that of the payload decompressed; both are held
 // against limits::frame_payload before anything is allocated.
+// A reply of one type may span several frames: all but the last carry flag_more.
 // Pure: bytes in, values out.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "icbd/base/bytes.h"
 #include "icbd/base/error.h"
@@ -25,13 +27,24 @@ inline constexpr std::size_t frame_header_size = 32;
 inline constexpr std::uint16_t protocol_version = 1;
 
 enum class FrameType : std::uint16_t {
-  hello = 1, hello_reply = 2,
-  catalog = 3, catalog_reply = 4,
-  shape = 5, shape_begin = 6, shape_data = 7, shape_end = 8,
-  pages = 9, pages_reply = 10,
-  extents = 11, extents_reply = 12, extents_end = 13,
+  hello = 1,
+  hello_reply = 2,
+  catalog = 3,
+  catalog_reply = 4,
+  shape = 5,
+  shape_begin = 6,
+  shape_data = 7,
+  shape_end = 8,
+  pages = 9,
+  pages_reply = 10,
+  extents = 11,
+  extents_reply = 12,
+  extents_end = 13,
   error = 14,  // answers a request in place of its reply
 };
+
+// Bits of FrameHeader::flags.
+inline constexpr std::uint8_t flag_more = 1;  // the reply goes on in another frame
 
 struct FrameHeader {
   FrameType type{};
@@ -43,11 +56,17 @@ struct FrameHeader {
   std::uint32_t sequence = 0;
 };
 
-// The header with its checksum over header and payload.
+// The header with its checksum over header and payload. The payload may lie in several pieces;
+// both lengths are taken from it.
+std::array<std::byte, frame_header_size> encode_frame_header(const FrameHeader& header,
+                                                             std::span<const ByteView> payload);
 std::array<std::byte, frame_header_size> encode_frame_header(const FrameHeader& header,
                                                              ByteView payload);
-// Checks magic, type and lengths. The checksum needs the payload: check_frame.
+// Checks magic, type, codec, flags and lengths. The checksum needs the payload: check_frame.
 Result<FrameHeader> decode_frame_header(std::span<const std::byte, frame_header_size> bytes);
 Status check_frame(std::span<const std::byte, frame_header_size> header, ByteView payload);
+
+// True if no frame of the same request follows this one from the side that answers.
+bool ends_reply(const FrameHeader& header);
 
 }  // namespace icbd::wire

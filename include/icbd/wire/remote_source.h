@@ -1,12 +1,16 @@
 // A Source over the network: a master's data service.
 //
-// Purpose: connects when it is first needed and again after a lost connection; one connection for
-// demand (and catalog, shape, pages), one for bulk, so that a blocked reader is never behind bulk.
+// Purpose: connects when it is first needed and again after a lost connection. Three connections,
+// because the master answers the requests of one in order: control (catalog, shape), demand
+// (pages, demand extents) and bulk, so that a blocked reader is never behind a shape or bulk.
 // Several requests are in flight on each; replies are matched by request id.
-// Lifecycle: construct, use from any thread, stop() or destroy: calls under way fail `cancelled`.
-// Guarantees: thread-safe. A frame with a bad checksum, sequence or length closes the connection
-// and fails what was in flight with `corrupt`. Silence for longer than `stall_timeout` while
-// something is awaited closes it with `timed_out`.
+// Lifecycle: construct, use from any thread, stop(): calls under way and later ones fail
+// `cancelled` (one that is connecting, when its Connector returns). Destroy when no call is left.
+// Guarantees: thread-safe. Sinks and `received` run on the thread that called; a slow one holds up
+// the other calls of its connection only when reply_queue_bytes are waiting for it. A sink must
+// not call shape() or catalog(), nor `received` extents() of its own priority. A frame with a bad
+// checksum, sequence or length closes the connection and fails what was in flight with `corrupt`.
+// Silence for longer than `stall_timeout` while something is awaited closes it with `timed_out`.
 #pragma once
 
 #include <atomic>
@@ -26,6 +30,9 @@ using Connector = std::function<Result<unique_fd>()>;
 
 // "127.0.0.1:5010", "[::1]:5010" or "imgs.example:5010"; within `timeout`.
 Connector tcp_connector(std::string address, std::chrono::milliseconds timeout);
+
+// Frames that wait for a slow caller, per call.
+inline constexpr std::size_t reply_queue_bytes = 16 * 1024 * 1024;
 
 struct RemoteSourceOptions {
   std::string node_name;  // said in hello, for the master's log and status
@@ -54,9 +61,8 @@ class RemoteSource final : public source::Source {
   bool reachable() const;
 
  private:
-  class Channel;
-  std::unique_ptr<Channel> demand_;
-  std::unique_ptr<Channel> bulk_;
+  struct State;
+  std::unique_ptr<State> state_;
 };
 
 }  // namespace icbd::wire

@@ -1,0 +1,311 @@
+"""Two BTRFS filesystems in loop files, a real master and a real cache between them.
+
+Everything lives in one temporary folder with a name of its own; leaving the `with` block ends the
+daemons, unmounts and removes it, also after an error or a signal. Needs root.
+"""
+import contextlib
+import json
+import os
+import pathlib
+import re
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+
+PROJECT = pathlib.Path(__file__).resolve().parent.parent
+READY_SECONDS_MAX = 30
+STOP_SECONDS_MAX = 30
+
+
+class BenchError(Exception):
+    """Something that the person who runs the bench should read, without a traceback."""
+
+
+class NotFound(BenchError):
+    """REST answered 404."""
+
+
+def say(words):
+    print(words, file=sys.stderr, flush=True)
+
+
+def run(*command, **options):
+    """A command that must succeed; its output is part of the error if it does not."""
+    words = [str(word) for word in command]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          stdin=subprocess.DEVNULL, **options) as process:
+        try:
+            output, errors = process.communicate()
+        except BaseException:
+            process.terminate()  # and let it clean up: leaving the block waits for it
+            raise
+    if process.returncode != 0:
+        said = (output + errors).decode(errors="replace").strip()[-2000:]
+        raise BenchError(f"{' '.join(words)}: {said}")
+    return output
+
+
+def shell(command):
+    """A pipeline that must succeed in every part."""
+    return run("bash", "-c", "set -euo pipefail; " + command)
+
+
+def wait_until(condition, what, seconds_max, interval=0.01):
+    """Polls until the condition gives something true, and returns that."""
+    deadline = time.monotonic() + seconds_max
+    while not (answer := condition()):
+        if time.monotonic() > deadline:
+            raise BenchError(f"gave up after {seconds_max} s waiting for {what}")
+        time.sleep(interval)
+    return answer
+
+
+def drop_caches():
+    """Cold: nothing of any filesystem is left in memory."""
+    os.sync()
+    pathlib.Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+
+
+class Filesystem:
+    """BTRFS in a loop file; fresh() makes it anew, empty."""
+
+    def __init__(self, folder, name, size_gib=24):
+        self.image = folder / f"{name}.btrfs"
+        self.path = folder / name
+        self.path.mkdir()
+        self.size = size_gib << 30
+        self.mounted = False
+        self.fresh()
+
+    def fresh(self):
+        self.unmount()
+        self.image.unlink(missing_ok=True)
+        with open(self.image, "wb") as file:
+            file.truncate(self.size)
+        run("mkfs.btrfs", "-q", self.image)
+        run("mount", "-o", "loop,noatime", self.image, self.path)
+        self.mounted = True
+
+    def unmount(self):
+        if self.mounted:
+            self.mounted = False
+            run("umount", self.path)
+
+
+class Daemon:
+    """A daemon of the project from its `ready` line to its clean end."""
+
+    def __init__(self, program, configuration, log):
+        self.name = program.name
+        self.log = log
+        with open(log, "ab") as log_file:
+            self.process = subprocess.Popen([program, "--config", configuration],
+                                            stdout=subprocess.PIPE, stderr=log_file,
+                                            stdin=subprocess.DEVNULL, start_new_session=True)
+        try:
+            self.addresses = dict(re.findall(r"(\w+)=(\S+)", self._ready_line()))
+        except BaseException:
+            self.stop()
+            raise
+
+    def _ready_line(self):
+        deadline = time.monotonic() + READY_SECONDS_MAX
+        output = b""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.process.stdout, selectors.EVENT_READ)
+            while b"\n" not in output:
+                if not selector.select(max(0, deadline - time.monotonic())):
+                    raise BenchError(f"{self.name} was not ready after {READY_SECONDS_MAX} s")
+                piece = os.read(self.process.stdout.fileno(), 4096)
+                if not piece:
+                    words = pathlib.Path(self.log).read_text(errors="replace")[-2000:]
+                    raise BenchError(f"{self.name} ended before it was ready:\n{words}")
+                output += piece
+        return output.decode()
+
+    def rest(self, path, body=None):
+        request = urllib.request.Request(f"http://{self.addresses['rest']}{path}")
+        if body is not None:
+            request.data = json.dumps(body).encode()
+            request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:
+                return json.load(response)
+        except urllib.error.HTTPError as error:
+            words = error.read().decode(errors="replace")
+            kind = NotFound if error.code == 404 else BenchError
+            raise kind(f"{self.name}: {path}: {error.code} {words}") from error
+        except OSError as error:
+            words = pathlib.Path(self.log).read_text(errors="replace")[-2000:]
+            raise BenchError(f"{self.name}: {path}: {error}\n{words}") from error
+
+    def peak_rss_mib(self):
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(STOP_SECONDS_MAX)
+            except subprocess.TimeoutExpired:
+                say(f"{self.name} did not end by itself; killed")
+                self.process.kill()
+                self.process.wait()
+        self.process.stdout.close()
+
+
+class Lab:
+    def __init__(self, binaries, parent=None):
+        if os.geteuid() != 0:
+            raise BenchError("root is needed: the benches mount filesystems")
+        self.binaries = binaries
+        self.parent = parent
+        self.master = self.cache = None
+
+    def __enter__(self):
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, lambda received, _: sys.exit(128 + received))
+        with contextlib.ExitStack() as stack:
+            self.folder = pathlib.Path(tempfile.mkdtemp(prefix="icbd-bench-", dir=self.parent))
+            stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
+            if shutil.disk_usage(self.folder).free < 14 << 30:
+                raise BenchError(f"{self.folder} has less than 14 GiB free; see --folder")
+            self.master_fs = Filesystem(self.folder, "master")
+            stack.callback(self.master_fs.unmount)
+            self.cache_fs = Filesystem(self.folder, "cache")
+            stack.callback(self.cache_fs.unmount)
+            self.view = self.folder / "view"
+            self.view.mkdir()
+            self.work = self.master_fs.path / "work"
+            run("btrfs", "subvolume", "create", self.work)
+            self.repository = self.master_fs.path / "repository"
+            self.repository.mkdir(mode=0o700)
+            self.master = self._start("icbd-master", f"""
+                [repository]
+                path = "{self.repository}"
+                [rest]
+                listen = "127.0.0.1:0"
+                [data]
+                listen = "127.0.0.1:0"
+                """)
+            stack.callback(self.master.stop)
+            stack.callback(self.stop_cache)
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exception):
+        # A second Ctrl-C must not leave mounts behind.
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
+        try:
+            self._stack.close()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, signal.default_int_handler
+                              if number == signal.SIGINT else signal.SIG_DFL)
+
+    def _start(self, program, configuration):
+        file = self.folder / f"{program}.toml"
+        file.write_text(configuration, encoding="utf-8")
+        return Daemon(self.binaries / program, file, self.folder / f"{program}.log")
+
+    def start_cache(self):
+        repository = self.cache_fs.path / "repository"
+        repository.mkdir(mode=0o700, exist_ok=True)
+        self.cache = self._start("icbd-cache", f"""
+            [repository]
+            path = "{repository}"
+            [view]
+            mountpoint = "{self.view}"
+            [master]
+            data = "{self.master.addresses['data']}"
+            poll_interval = 0.1
+            [rest]
+            listen = "127.0.0.1:0"
+            """)
+
+    def stop_cache(self):
+        if self.cache:
+            self.cache.stop()
+            self.cache = None
+        if os.path.ismount(self.view):
+            run("umount", "--lazy", self.view)
+
+    def empty_cache_fs(self):
+        """A cache node that has nothing; its daemon is stopped."""
+        self.stop_cache()
+        self.cache_fs.fresh()
+
+    def publish(self, image):
+        """Publishes the work subvolume as the image's next version and returns it."""
+        job = self.master.rest(f"/api/images/{image}/versions",
+                               {"path": str(self.work), "message": "bench"})["job"]
+
+        def finished():
+            answer = self.master.rest(f"/api/jobs/{job}")
+            return answer if answer["state"] != "running" else None
+
+        answer = wait_until(finished, f"the publication of {image}", 600)
+        if answer["state"] != "done":
+            raise BenchError(f"publishing {image}: {answer['error']['message']}")
+        return answer["result"]["version"]["number"]
+
+    def published(self, image, number):
+        """The version's directory on the master, read-only."""
+        return self.repository / image / str(number)
+
+    def version(self, image, number):
+        """The version as REST has it; None while the cache has not heard of it."""
+        try:
+            return self.cache.rest(f"/api/images/{image}/versions/{number}")
+        except NotFound:
+            return None
+
+    def wait_known(self, image, number):
+        return wait_until(lambda: self.version(image, number), f"the cache to list {image}@{number}",
+                          60)
+
+    def wait_complete(self, image, number, seconds_max=600):
+        def complete():
+            version = self.version(image, number)
+            failure = version and version.get("progress", {}).get("failure")
+            if failure:
+                raise BenchError(f"{image}@{number} does not arrive: {failure}")
+            return version and version["state"] == "complete"
+
+        wait_until(complete, f"{image}@{number} to be complete", seconds_max)
+
+    def wire_bytes(self):
+        """What the cache says it received and sent on the data service."""
+        wire = self.cache.rest("/api/status")["wire"]
+        return wire["bytes_received"] + wire["bytes_sent"]
+
+    def tcp_bytes(self):
+        """The same as the kernel's sockets count it."""
+        port = self.master.addresses["data"].rsplit(":", 1)[1]
+        output = run("ss", "-tinHO", f"dport = :{port}").decode()
+        return sum(int(n) for n in re.findall(r"bytes_(?:received|sent):(\d+)", output))
+
+
+def first_byte(path, offset):
+    """Opens the file and reads 4 KiB; returns the bytes and the seconds it took."""
+    begin = time.perf_counter()
+    file = os.open(path, os.O_RDONLY)
+    try:
+        data = os.pread(file, 4096, offset)
+        return data, time.perf_counter() - begin
+    finally:
+        os.close(file)
+
+
+def make_image(path, size_mib, data_mib):
+    say(f"  a disk image: {size_mib} MiB, files of {data_mib} MiB from /usr")
+    run(PROJECT / "tests/tools/disk-image", "create", path, size_mib, data_mib)
+    os.sync()

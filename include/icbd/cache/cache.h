@@ -1,0 +1,38 @@
+// The cache: a repository that follows a master, and shows every version at the mountpoint.
+//
+// Purpose: where view and replicator meet. Wires repository, remote source, replicator, view and
+// REST together, in that order.
+// Lifecycle: start() returns when the view is mounted and REST answers; an unreachable master is
+// no error then: what is complete is served. stop(), or the destructor, unmounts, ends arrivals
+// with a checkpoint and closes everything.
+// Guarantees: thread-safe. A clean stop loses nothing that has arrived.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "icbd/base/error.h"
+#include "icbd/base/log.h"
+#include "icbd/config/config.h"
+
+namespace icbd::cache {
+
+class Cache {
+ public:
+  // `on_unmounted`: somebody else took the mount away; called once, from another thread.
+  static Result<std::unique_ptr<Cache>> start(const config::Cache& configuration, Logger logger,
+                                              std::function<void()> on_unmounted);
+  ~Cache();
+  void stop();
+
+  // Where REST really listens; with port 0 configured, the one taken.
+  const std::string& rest_address() const;
+
+ private:
+  struct State;
+  explicit Cache(std::unique_ptr<State> state);
+  std::unique_ptr<State> state_;
+};
+
+}  // namespace icbd::cache

@@ -1,0 +1,32 @@
+// The command line `icbd`, callable in-process.
+#pragma once
+
+#include <filesystem>
+#include <span>
+#include <string>
+
+#include "icbd/base/error.h"
+#include "icbd/cli/terminal.h"
+
+namespace icbd::cli {
+
+enum ExitCode : int {
+  exit_done = 0,
+  exit_failed = 1,
+  exit_usage = 2,
+  exit_unreachable = 3,
+  exit_not_found = 4,
+};
+ExitCode exit_code_of(const Error& error);
+
+// What a process has beside its arguments.
+struct Surroundings {
+  std::string server;  // ICBD_SERVER; empty if it is not set
+  std::filesystem::path working_directory;
+};
+
+// `arguments` without the program's name. Returns the exit code; every error has been said.
+int run(std::span<const std::string> arguments, const Surroundings& surroundings,
+        const Terminal& terminal);
+
+}  // namespace icbd::cli

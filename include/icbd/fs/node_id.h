@@ -1,0 +1,79 @@
+// Node ids that are computed, not counted.
+//
+// The kernel names what it has looked up by 64-bit node ids. Ours are made of facts that survive a
+// restart, so that no table must:
+//
+//   bit 63        the version was complete when the node was looked up: an arriving file and the
+//                 same file when complete are two nodes, because a node keeps its mode of serving
+//   bits 39 … 62  the version's serial in the catalog; 0 for the root, images and links
+//   bits 0 … 38   the inode number; with serial 0: bits 32 … 38 say what it is, below is the image
+//
+// An inode number of 2^39 or more (half a trillion files made in one subvolume) is refused by
+// encode(), and the view answers EOVERFLOW for that file alone.
+// Pure and constexpr.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "icbd/base/types.h"
+
+namespace icbd::fs {
+
+struct NodeId {
+  enum class Kind : std::uint8_t { root = 0, image = 1, latest = 2, content = 3 };
+  Kind kind = Kind::root;
+  std::uint32_t image = 0;   // image, latest: the image's id
+  VersionSerial serial;      // content
+  InodeNumber inode;         // content
+  bool complete = false;     // content
+
+  constexpr bool operator==(const NodeId&) const = default;
+
+  static constexpr NodeId root() { return {}; }
+  static constexpr NodeId of_image(std::uint32_t id) { return {.kind = Kind::image, .image = id, .serial = {}, .inode = {}}; }
+  static constexpr NodeId of_latest(std::uint32_t id) { return {.kind = Kind::latest, .image = id, .serial = {}, .inode = {}}; }
+  static constexpr NodeId of_content(VersionSerial serial, InodeNumber inode, bool complete) {
+    return {.kind = Kind::content, .serial = serial, .inode = inode, .complete = complete};
+  }
+};
+
+// FUSE_ROOT_ID (linux/fuse.h): the kernel's name for the root of a mount.
+inline constexpr std::uint64_t fuse_root_id = 1;
+inline constexpr unsigned inode_bits = 39;
+inline constexpr unsigned serial_bits = 24;
+
+constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
+  switch (node.kind) {
+    case NodeId::Kind::root: return fuse_root_id;
+    case NodeId::Kind::image: return (std::uint64_t{1} << 32) | node.image;
+    case NodeId::Kind::latest: return (std::uint64_t{2} << 32) | node.image;
+    case NodeId::Kind::content: break;
+  }
+  if (node.inode.value() >> inode_bits != 0 || node.serial.value() >> serial_bits != 0 ||
+      node.serial.value() == 0)
+    return std::nullopt;
+  return (std::uint64_t{node.complete} << 63) |
+         (std::uint64_t{node.serial.value()} << inode_bits) | node.inode.value();
+}
+
+// Nothing for a number that encode() never gives.
+constexpr std::optional<NodeId> decode(std::uint64_t id) {
+  if (id == fuse_root_id) return NodeId::root();
+  const std::uint64_t inode = id & ((std::uint64_t{1} << inode_bits) - 1);
+  const auto serial = static_cast<std::uint32_t>((id >> inode_bits) & ((1u << serial_bits) - 1));
+  const bool complete = id >> 63 != 0;
+  if (serial != 0) return NodeId::of_content(VersionSerial(serial), InodeNumber(inode), complete);
+  const auto image = static_cast<std::uint32_t>(inode);
+  if (complete) return std::nullopt;
+  if (inode >> 32 == 1) return NodeId::of_image(image);
+  if (inode >> 32 == 2) return NodeId::of_latest(image);
+  return std::nullopt;
+}
+
+// st_ino: the same whether arriving or complete, different between versions.
+constexpr std::uint64_t inode_for_stat(std::uint64_t node_id) {
+  return node_id & ~(std::uint64_t{1} << 63);
+}
+
+}  // namespace icbd::fs

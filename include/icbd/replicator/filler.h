@@ -1,0 +1,97 @@
+// Fills chunks: from what is here, else from the source; verifies, answers waiting readers, stores.
+//
+// Purpose: the one place where bytes of an arriving version are verified and written. Demand and
+// bulk use the same steps with another priority.
+//
+//   local:  zeros -> punched hole · rewritten by the stream -> local bytes are hashed · equal chunk
+//           in a complete version -> shared (reflinked, else copied)
+//   remote: only the changed ranges are asked for; the assembled chunk is verified in memory; then
+//           readers are answered from that buffer; then the changed ranges are written
+//
+// Guarantees: thread-safe. A chunk is marked done only after its bytes are verified and written.
+// Nothing that does not match its digest is served or stored; a chunk whose parts do not add up to
+// its digest is fetched whole once before it is given up as `corrupt`.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <vector>
+
+#include "icbd/replicator/content.h"
+#include "icbd/replicator/digest_index.h"
+#include "icbd/replicator/read_queue.h"
+
+namespace icbd::replicator {
+
+struct ChunkTask {
+  FileIndex file;
+  ChunkIndex chunk;
+  Digest digest;
+};
+
+struct FillCounters {
+  std::atomic<std::uint64_t> bytes_fetched = 0;  // asked for and received
+  std::atomic<std::uint64_t> bytes_stored = 0;   // written
+  std::atomic<std::uint64_t> bytes_shared = 0;   // reflinked or copied from local versions
+};
+
+// A writable descriptor that is kept for the file in hand, and lets the kernel write back early
+// in large pieces instead of all at once in the final sync.
+class OpenForWriting {
+ public:
+  explicit OpenForWriting(const Content& content) : content_(content) {}
+  ~OpenForWriting() { flush(); }
+  Result<int> open(FileIndex file);
+  void written(ByteRange range);
+
+ private:
+  void flush();
+  const Content& content_;
+  FileIndex file_;
+  unique_fd fd_;
+  ByteRange dirty_;
+};
+
+class Filler {
+ public:
+  Filler(Content& content, source::Source& source, ReadQueue& readers);
+
+  // Complete versions whose chunks may be shared, best first.
+  void set_indexes(std::vector<std::shared_ptr<const DigestIndex>> indexes);
+
+  // True if the chunk could be filled without the source; it is done then and its readers served.
+  Result<bool> fill_locally(const ChunkTask& task, OpenForWriting& writer);
+  // The chunk's bytes are in the staged file already: marks it done and serves its readers.
+  Status finish_locally(const ChunkTask& task);
+  // Asks the source for all tasks in one request.
+  Status fetch(std::span<const ChunkTask> tasks, source::Priority priority,
+               OpenForWriting& writer);
+
+  const FillCounters& counters() const { return counters_; }
+
+ private:
+  struct Assembly;
+  Status receive(Assembly& assembly, const source::ExtentData& data, OpenForWriting& writer,
+                 std::vector<ChunkTask>& mismatched);
+  Status fetch_tasks(std::span<const ChunkTask> tasks, bool whole, source::Priority priority,
+                     OpenForWriting& writer, std::vector<ChunkTask>& mismatched);
+  // Answers readers, writes `ranges` of the verified chunk, marks it done, answers late readers.
+  Status store(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+               OpenForWriting& writer);
+  Result<bool> share(const ChunkTask& task, const LocalVersion& version, ChunkPlace place,
+                     OpenForWriting& writer);
+  Status fill_zeros(const ChunkTask& task, OpenForWriting& writer);
+  Result<Bytes> read_chunk(const ChunkTask& task) const;
+
+  Content& content_;
+  source::Source& source_;
+  ReadQueue& readers_;
+  using Indexes = std::vector<std::shared_ptr<const DigestIndex>>;
+  mutable std::mutex mutex_;  // guards indexes_
+  std::shared_ptr<const Indexes> indexes_ = std::make_shared<const Indexes>();
+  FillCounters counters_;
+};
+
+}  // namespace icbd::replicator

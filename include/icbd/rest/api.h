@@ -1,0 +1,33 @@
+// The parts of the REST interface that master and cache share.
+#pragma once
+
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "icbd/base/error.h"
+#include "icbd/catalog/catalog.h"
+#include "icbd/rest/router.h"
+
+namespace icbd::rest {
+
+nlohmann::json to_json(const catalog::Version& version);
+// {"code": "not_found", "message": "…"}
+nlohmann::json to_json(const Error& error);
+
+// Where the shared routes read from. Called on the server's threads.
+struct CatalogReader {
+  std::function<Result<std::vector<std::string>>()> images;
+  std::function<Result<std::vector<catalog::Version>>(const std::string& image)> versions;
+  // Adds to a version's JSON what only this node knows, as "progress" while it arrives. May be
+  // empty.
+  std::function<void(const catalog::Version&, nlohmann::json&)> extend;
+};
+// Reads straight from a catalog, which must outlive the reader.
+CatalogReader read_catalog(catalog::Catalog& catalog);
+
+// GET /api/images, /api/images/IMAGE, /api/images/IMAGE/versions/NUMBER or latest.
+void add_catalog_routes(Router& router, CatalogReader reader);
+
+}  // namespace icbd::rest

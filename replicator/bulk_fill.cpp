@@ -1,0 +1,172 @@
+#include "bulk_fill.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace icbd::replicator {
+namespace {
+
+using namespace std::chrono_literals;
+
+// One request. Large enough to hide a round trip with three of them under way on a local network,
+// small enough that a reader behind one is not felt.
+constexpr std::uint64_t batch_bytes = 2 * 1024 * 1024;
+constexpr std::size_t batch_chunks = 512;  // of small files
+constexpr unsigned workers = 3;
+constexpr std::size_t queued_batches = 2;
+// A crash costs at most this much fetched again.
+constexpr std::uint64_t checkpoint_bytes = 256 * 1024 * 1024;
+constexpr auto checkpoint_interval = 5s;
+// Digests looked at together: one digest page's chunks of a level above.
+constexpr std::uint32_t run_chunks = 4096;
+
+}  // namespace
+
+BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
+                   std::atomic<std::uint64_t>& pending_bytes, std::function<Status()> checkpoint)
+    : content_(content),
+      filler_(filler),
+      clock_(clock),
+      pending_bytes_(pending_bytes),
+      checkpoint_(std::move(checkpoint)),
+      last_checkpoint_(clock.now()),
+      stored_at_checkpoint_(filler.counters().bytes_stored) {}
+
+Status BulkFill::run(std::stop_token stop) {
+  ICBD_TRY(resolve_all(stop));
+  std::vector<std::jthread> threads;
+  for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });
+  Status planned = plan(stop);
+  if (planned) planned = wait_until_drained();
+  {
+    const std::lock_guard lock(mutex_);
+    closed_ = true;
+  }
+  changed_.notify_all();
+  threads.clear();  // joins: every batch that was taken is finished
+  release(batch_);
+  for (; !batches_.empty(); batches_.pop()) release(batches_.front());
+  if (failure_) return std::unexpected(*failure_);
+  return planned;
+}
+
+// Compares everything with the manifest first: then it is known what is to come.
+Status BulkFill::resolve_all(std::stop_token stop) {
+  std::uint64_t pending = 0;
+  const auto& entries = content_.entries();
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].type != manifest::EntryType::file) continue;
+    if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
+    const FileIndex file(i);
+    ICBD_TRY(content_.fetch_digest_pages(file));
+    const std::uint32_t count = entries[i].chunk_count();
+    for (std::uint32_t at = 0; at < count; at += run_chunks)
+      ICBD_TRY(content_.resolve(file, ChunkIndex(at), std::min(run_chunks, count - at)));
+    for (std::uint32_t chunk = 0; chunk < count; ++chunk)
+      if (content_.chunks().state(content_.chunks().number(file, ChunkIndex(chunk))) !=
+          ChunkState::done)
+        pending += entries[i].chunk_range(ChunkIndex(chunk)).length;
+  }
+  pending_bytes_ = pending;
+  return {};
+}
+
+Status BulkFill::plan(std::stop_token stop) {
+  const auto& entries = content_.entries();
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].type != manifest::EntryType::file) continue;
+    OpenForWriting writer(content_);
+    for (std::uint32_t at = 0; at < entries[i].chunk_count(); at += run_chunks)
+      ICBD_TRY(plan_run(FileIndex(i), ChunkIndex(at),
+                        std::min(run_chunks, entries[i].chunk_count() - at), writer, stop));
+  }
+  return push_batch();
+}
+
+Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
+                          OpenForWriting& writer, std::stop_token stop) {
+  std::vector<Digest> digests;  // looked up when the first pending chunk is met
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const ChunkIndex chunk(first.value() + i);
+    if (!content_.chunks().claim(content_.chunks().number(file, chunk))) continue;
+    batch_.push_back({file, chunk, {}});  // now it is released if anything fails
+    if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
+    if (digests.empty()) {
+      ICBD_ASSIGN(digests, content_.digests(file, first, count));
+    }
+    batch_.back().digest = digests[i];
+    ICBD_ASSIGN(const bool filled, filler_.fill_locally(batch_.back(), writer));
+    if (filled) {
+      count_down(batch_.back());
+      batch_.pop_back();
+      continue;
+    }
+    batch_size_ += content_.entry(file).chunk_range(chunk).length;
+    if (batch_size_ >= batch_bytes || batch_.size() >= batch_chunks) ICBD_TRY(push_batch());
+  }
+  return {};
+}
+
+Status BulkFill::push_batch() {
+  ICBD_TRY(maybe_checkpoint());
+  if (batch_.empty()) return {};
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return failure_ || batches_.size() < queued_batches; });
+  if (failure_) return std::unexpected(*failure_);
+  batches_.push(std::exchange(batch_, {}));
+  batch_size_ = 0;
+  changed_.notify_all();
+  return {};
+}
+
+void BulkFill::work() {
+  OpenForWriting writer(content_);
+  std::unique_lock lock(mutex_);
+  while (true) {
+    changed_.wait(lock, [&] { return closed_ || failure_ || !batches_.empty(); });
+    if (failure_ || batches_.empty()) return;
+    const Batch batch = std::move(batches_.front());
+    batches_.pop();
+    ++in_work_;
+    changed_.notify_all();
+    lock.unlock();
+    const Status fetched = filler_.fetch(batch, source::Priority::bulk, writer);
+    if (fetched) std::for_each(batch.begin(), batch.end(), [&](auto& task) { count_down(task); });
+    else release(batch);
+    lock.lock();
+    --in_work_;
+    if (!fetched && !failure_) failure_ = fetched.error();
+    changed_.notify_all();
+  }
+}
+
+Status BulkFill::wait_until_drained() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return failure_ || (batches_.empty() && in_work_ == 0); });
+  return {};
+}
+
+Status BulkFill::maybe_checkpoint() {
+  const std::uint64_t stored = filler_.counters().bytes_stored;
+  const auto now = clock_.now();
+  const bool due = stored - stored_at_checkpoint_ >= checkpoint_bytes ||
+                   (stored != stored_at_checkpoint_ &&
+                    now - last_checkpoint_ >= checkpoint_interval);
+  if (!due) return {};
+  last_checkpoint_ = now;
+  stored_at_checkpoint_ = stored;
+  return checkpoint_();
+}
+
+void BulkFill::release(const Batch& batch) {
+  for (const ChunkTask& task : batch)
+    content_.chunks().release(content_.chunks().number(task.file, task.chunk));
+}
+
+void BulkFill::count_down(const ChunkTask& task) {
+  pending_bytes_ -= content_.entry(task.file).chunk_range(task.chunk).length;
+}
+
+}  // namespace icbd::replicator

@@ -1,0 +1,65 @@
+// Filling everything that is pending, in order.
+//
+// Lifecycle: construct, run() once. A planner (the calling thread) resolves files, fills locally
+// what it can and hands batches to a few workers, each of which asks the source, verifies and
+// stores; so that one batch is on the wire while another is hashed and a third written.
+// Batches are small, so that a reader that needs a chunk of one does not wait long.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <optional>
+#include <queue>
+#include <stop_token>
+#include <vector>
+
+#include "icbd/base/clock.h"
+#include "icbd/replicator/filler.h"
+
+namespace icbd::replicator {
+
+class BulkFill {
+ public:
+  // `pending_bytes` is kept at what is still to come. `checkpoint` is called now and then.
+  BulkFill(Content& content, Filler& filler, const Clock& clock,
+           std::atomic<std::uint64_t>& pending_bytes, std::function<Status()> checkpoint);
+
+  // Done, or the first error of any worker (then everything that was claimed is pending again);
+  // `cancelled` if stopped.
+  Status run(std::stop_token stop);
+
+ private:
+  using Batch = std::vector<ChunkTask>;
+
+  Status resolve_all(std::stop_token stop);
+  Status plan(std::stop_token stop);
+  Status plan_run(FileIndex file, ChunkIndex first, std::uint32_t count, OpenForWriting& writer,
+                  std::stop_token stop);
+  Status push_batch();
+  void work();
+  Status wait_until_drained();
+  Status maybe_checkpoint();
+  void release(const Batch& batch);
+  void count_down(const ChunkTask& task);
+
+  Content& content_;
+  Filler& filler_;
+  const Clock& clock_;
+  std::atomic<std::uint64_t>& pending_bytes_;
+  std::function<Status()> checkpoint_;
+  Clock::TimePoint last_checkpoint_;
+  std::uint64_t stored_at_checkpoint_ = 0;
+  Batch batch_;  // being gathered
+  std::uint64_t batch_size_ = 0;
+
+  std::mutex mutex_;  // guards what is below
+  std::condition_variable changed_;
+  std::queue<Batch> batches_;
+  std::size_t in_work_ = 0;
+  bool closed_ = false;
+  std::optional<Error> failure_;
+};
+
+}  // namespace icbd::replicator

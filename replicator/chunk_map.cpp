@@ -1,0 +1,47 @@
+#include "icbd/replicator/chunk_map.h"
+
+namespace icbd::replicator {
+
+ChunkMap::ChunkMap(std::span<const manifest::Entry> entries) {
+  std::uint64_t total = 0;
+  first_.reserve(entries.size() + 1);
+  for (const manifest::Entry& entry : entries) {
+    first_.push_back(total);
+    if (entry.type == manifest::EntryType::file) total += entry.chunk_count();
+  }
+  first_.push_back(total);
+  states_ = std::make_unique<std::atomic<ChunkState>[]>(total);
+}
+
+bool ChunkMap::advance(ChunkNumber chunk, ChunkState state) {
+  std::atomic<ChunkState>& current = states_[chunk.value()];
+  ChunkState seen = current.load(std::memory_order_acquire);
+  while (seen != ChunkState::done) {
+    if (!current.compare_exchange_weak(seen, state, std::memory_order_acq_rel)) continue;
+    if (state == ChunkState::done) done_.fetch_add(1, std::memory_order_relaxed);
+    return seen != state;
+  }
+  return false;
+}
+
+bool ChunkMap::claim(ChunkNumber chunk) {
+  ChunkState expected = ChunkState::pending;
+  return states_[chunk.value()].compare_exchange_strong(expected, ChunkState::fetching);
+}
+
+void ChunkMap::release(ChunkNumber chunk) {
+  ChunkState expected = ChunkState::fetching;
+  states_[chunk.value()].compare_exchange_strong(expected, ChunkState::pending);
+}
+
+bool ChunkMap::is_done(FileIndex file, ByteRange range) const {
+  const std::uint64_t chunks = first_[file.value() + 1] - first_[file.value()];
+  range = intersect(range, {0, chunks * limits::chunk_size});
+  if (range.empty()) return true;
+  const ChunkSpan span = chunks_of(range);
+  for (std::uint32_t chunk = span.first; chunk <= span.last; ++chunk)
+    if (state(number(file, ChunkIndex(chunk))) != ChunkState::done) return false;
+  return true;
+}
+
+}  // namespace icbd::replicator

@@ -1,0 +1,256 @@
+#include "icbd/replicator/filler.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+
+#include "icbd/base/file.h"
+#include "icbd/btrfs/subvolume.h"
+
+namespace icbd::replicator {
+namespace {
+
+// Written back by the kernel while we go on; measured to leave next to nothing for the last sync.
+constexpr std::uint64_t write_back_bytes = 8 * 1024 * 1024;
+
+}  // namespace
+
+// One chunk that is being put together from local bytes and received ranges.
+struct Filler::Assembly {
+  ChunkTask task;
+  std::vector<ByteRange> ranges;  // that are fetched
+  std::size_t outstanding = 0;
+  Bytes buffer;  // of the whole chunk; empty if one range covers it
+};
+
+Result<int> OpenForWriting::open(FileIndex file) {
+  if (!fd_ || file != file_) {
+    flush();
+    ICBD_ASSIGN(fd_, content_.staging().open_inode(content_.inode(file), O_RDWR));
+    file_ = file;
+  }
+  return fd_.get();
+}
+
+void OpenForWriting::written(ByteRange range) {
+  if (dirty_.empty()) {
+    dirty_ = range;
+  } else {
+    const std::uint64_t begin = std::min(dirty_.offset, range.offset);
+    dirty_ = {begin, std::max(dirty_.end(), range.end()) - begin};
+  }
+  if (dirty_.length >= write_back_bytes) flush();
+}
+
+void OpenForWriting::flush() {
+  // Starts write-back only; durability is syncfs's work, so a failure here shows up there.
+  if (fd_ && dirty_.length >= write_back_bytes)
+    ::sync_file_range(fd_.get(), static_cast<off64_t>(dirty_.offset),
+                      static_cast<off64_t>(dirty_.length), SYNC_FILE_RANGE_WRITE);
+  dirty_ = {};
+}
+
+Filler::Filler(Content& content, source::Source& source, ReadQueue& readers)
+    : content_(content), source_(source), readers_(readers) {}
+
+void Filler::set_indexes(std::vector<std::shared_ptr<const DigestIndex>> indexes) {
+  auto shared = std::make_shared<const Indexes>(std::move(indexes));
+  const std::lock_guard lock(mutex_);
+  indexes_.swap(shared);
+}
+
+Result<Bytes> Filler::read_chunk(const ChunkTask& task) const {
+  const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
+  Bytes chunk(range.length);
+  ICBD_ASSIGN(const unique_fd fd,
+              content_.staging().open_inode(content_.inode(task.file), O_RDONLY));
+  ICBD_TRY(read_exactly_at(fd.get(), chunk, range.offset));
+  return chunk;
+}
+
+// The chunk's bytes are in the staged file: readers are answered from there.
+Status Filler::finish_locally(const ChunkTask& task) {
+  const ChunkNumber number = content_.chunks().number(task.file, task.chunk);
+  const auto jobs = readers_.take_and_finish(content_.chunks(), number);
+  if (jobs.empty()) return {};
+  const auto chunk = read_chunk(task);
+  const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
+  for (const auto& job : jobs) {
+    if (chunk) job->finish_part(range, *chunk);
+    else job->fail(chunk.error());
+  }
+  return {};
+}
+
+Status Filler::fill_zeros(const ChunkTask& task, OpenForWriting& writer) {
+  const manifest::Entry& entry = content_.entry(task.file);
+  const ByteRange range = entry.chunk_range(task.chunk);
+  ICBD_ASSIGN(const int fd, writer.open(task.file));
+  // A whole chunk, also at the end of the file: what lies past it does not change.
+  if (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                  static_cast<off_t>(range.offset), limits::chunk_size) != 0)
+    return fail_errno(fmt::format("punch a hole into /{}", entry.path));
+  return finish_locally(task);
+}
+
+Result<bool> Filler::fill_locally(const ChunkTask& task, OpenForWriting& writer) {
+  const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
+  if (task.digest == sha256_of_zeros(range.length)) {
+    ICBD_TRY(fill_zeros(task, writer));
+    return true;
+  }
+  if (content_.is_rewritten(task.file, task.chunk)) {
+    ICBD_ASSIGN(const Bytes chunk, read_chunk(task));
+    if (sha256(chunk) == task.digest) {
+      ICBD_TRY(finish_locally(task));
+      return true;
+    }
+  }
+  const std::shared_ptr<const Indexes> indexes = [&] {
+    const std::lock_guard lock(mutex_);
+    return indexes_;
+  }();
+  for (const auto& index : *indexes) {
+    const auto place = index->find(task.digest);
+    if (!place) continue;
+    ICBD_ASSIGN(const bool shared, share(task, index->version(), *place, writer));
+    if (shared) return true;
+  }
+  return false;
+}
+
+Result<bool> Filler::share(const ChunkTask& task, const LocalVersion& version, ChunkPlace place,
+                           OpenForWriting& writer) {
+  const manifest::Entry& from = version.entries[place.file.value()];
+  const ByteRange source_range = from.chunk_range(place.chunk);
+  const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
+  if (source_range.length != range.length) return false;
+  // The version was verified as a whole, but a version whose file cannot be opened any more must
+  // not end this arrival: the source still has the bytes.
+  const auto source = open_at(version.subvolume.root_fd(), from.path, O_RDONLY | O_NOFOLLOW);
+  if (!source) return false;
+  ICBD_ASSIGN(const int fd, writer.open(task.file));
+  const Status cloned =
+      btrfs::clone_range(source->get(), source_range.offset, fd, range.offset, range.length);
+  if (!cloned) {
+    // Not shareable (a file without checksums, an odd end): the bytes themselves, verified.
+    Bytes chunk(range.length);
+    if (!read_exactly_at(source->get(), chunk, source_range.offset) ||
+        sha256(chunk) != task.digest)
+      return false;
+    ICBD_TRY(store(task, chunk, std::span(&range, 1), writer));
+  } else {
+    ICBD_TRY(finish_locally(task));
+  }
+  counters_.bytes_shared += range.length;
+  return true;
+}
+
+Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+                     OpenForWriting& writer) {
+  const ByteRange whole = content_.entry(task.file).chunk_range(task.chunk);
+  const ChunkNumber number = content_.chunks().number(task.file, task.chunk);
+  for (const auto& job : readers_.take(number)) job->finish_part(whole, chunk);
+
+  // Two readers' fetches may bring the same chunk: it is written once.
+  if (content_.chunks().state(number) == ChunkState::done) return {};
+  ICBD_ASSIGN(const int fd, writer.open(task.file));
+  for (const ByteRange range : ranges) {
+    const ByteView part = chunk.subspan(range.offset - whole.offset, range.length);
+    if (const Status written = write_at(fd, part, range.offset); !written)
+      return std::unexpected(written.error().with_context(
+          fmt::format("store /{}", content_.entry(task.file).path)));
+    writer.written(range);
+    counters_.bytes_stored += range.length;
+  }
+  for (const auto& job : readers_.take_and_finish(content_.chunks(), number))
+    job->finish_part(whole, chunk);
+  return {};
+}
+
+Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority,
+                     OpenForWriting& writer) {
+  std::vector<ChunkTask> mismatched;
+  ICBD_TRY(fetch_tasks(tasks, false, priority, writer, mismatched));
+  if (mismatched.empty()) return {};
+  // The shape was wrong about what the rest of the chunk holds: the manifest is the authority.
+  const std::vector<ChunkTask> again = std::exchange(mismatched, {});
+  ICBD_TRY(fetch_tasks(again, true, priority, writer, mismatched));
+  if (mismatched.empty()) return {};
+  const ChunkTask& bad = mismatched.front();
+  return fail(ErrorCode::corrupt,
+              fmt::format("chunk {} of /{} does not match its manifest: the source sent other "
+                          "bytes twice (is its disk sound?)",
+                          bad.chunk.value(), content_.entry(bad.file).path));
+}
+
+Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole,
+                           source::Priority priority, OpenForWriting& writer,
+                           std::vector<ChunkTask>& mismatched) {
+  std::vector<source::Extent> extents;
+  std::map<std::pair<FileIndex, ChunkIndex>, Assembly> assemblies;
+  for (const ChunkTask& task : tasks) {
+    const ByteRange chunk = content_.entry(task.file).chunk_range(task.chunk);
+    Assembly assembly{.task = task, .ranges = {}, .buffer = {}};
+    assembly.ranges = whole ? std::vector{chunk} : content_.missing_ranges(task.file, task.chunk);
+    assembly.outstanding = assembly.ranges.size();
+    for (const ByteRange range : assembly.ranges) extents.push_back({task.file, range});
+    assemblies.try_emplace({task.file, task.chunk}, std::move(assembly));
+  }
+  for (std::size_t at = 0; at < extents.size(); at += limits::extents_per_request) {
+    const auto part = std::span(extents).subspan(
+        at, std::min(limits::extents_per_request, extents.size() - at));
+    ICBD_TRY(source_.extents(
+        content_.version().facts.manifest, part, priority,
+        [&](const source::ExtentData& data) -> Status {
+          const ChunkIndex chunk(chunks_of(data.extent.range).first);
+          const auto found = assemblies.find({data.extent.file, chunk});
+          if (found == assemblies.end())
+            return fail(ErrorCode::corrupt, "the source sent an extent that was not asked for");
+          return receive(found->second, data, writer, mismatched);
+        }));
+  }
+  return {};
+}
+
+Status Filler::receive(Assembly& assembly, const source::ExtentData& data, OpenForWriting& writer,
+                       std::vector<ChunkTask>& mismatched) {
+  const ByteRange range = data.extent.range;
+  const ByteRange whole = content_.entry(assembly.task.file).chunk_range(assembly.task.chunk);
+  if (assembly.outstanding == 0 ||
+      std::find(assembly.ranges.begin(), assembly.ranges.end(), range) == assembly.ranges.end() ||
+      (!data.all_zero && data.data.size() != range.length))
+    return fail(ErrorCode::corrupt, "the source sent an extent that was not asked for");
+  counters_.bytes_fetched += range.length;
+  --assembly.outstanding;
+
+  ByteView chunk = data.data;
+  if (range != whole || data.all_zero) {
+    if (assembly.buffer.empty()) {
+      if (range == whole) {
+        assembly.buffer.resize(whole.length);
+      } else {
+        ICBD_ASSIGN(assembly.buffer, read_chunk(assembly.task));
+      }
+    }
+    const auto place = assembly.buffer.begin() +
+                       static_cast<std::ptrdiff_t>(range.offset - whole.offset);
+    if (data.all_zero) std::fill_n(place, range.length, std::byte{0});
+    else std::copy(data.data.begin(), data.data.end(), place);
+    chunk = assembly.buffer;
+  }
+  if (assembly.outstanding != 0) return {};
+  if (sha256(chunk) != assembly.task.digest) {
+    mismatched.push_back(assembly.task);
+  } else {
+    ICBD_TRY(store(assembly.task, chunk, assembly.ranges, writer));
+  }
+  assembly.buffer = {};
+  return {};
+}
+
+}  // namespace icbd::replicator

@@ -1,0 +1,192 @@
+// Making an inode what the manifest says.
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+
+#include "icbd/replicator/staging.h"
+
+namespace icbd::replicator {
+namespace {
+
+using manifest::Entry;
+using manifest::EntryType;
+
+mode_t type_bits(EntryType type) {
+  switch (type) {
+    case EntryType::file: case EntryType::hard_link: return S_IFREG;
+    case EntryType::directory: return S_IFDIR;
+    case EntryType::symlink: return S_IFLNK;
+    case EntryType::character_device: return S_IFCHR;
+    case EntryType::block_device: return S_IFBLK;
+    case EntryType::fifo: return S_IFIFO;
+    case EntryType::socket: return S_IFSOCK;
+  }
+  return 0;
+}
+
+// An O_PATH descriptor's link: calls that take a path reach exactly this inode through it.
+std::string link_of(const unique_fd& fd) { return fmt::format("/proc/self/fd/{}", fd.get()); }
+
+// What one inode is compared with and mended to.
+class Inode {
+ public:
+  Inode(unique_fd fd, const Entry& entry) : fd_(std::move(fd)), entry_(entry) {}
+
+  Result<std::string> finish() {
+    ICBD_TRY(check());
+    ICBD_TRY(mend_owner());
+    ICBD_TRY(mend_mode());
+    ICBD_TRY(mend_xattrs());
+    ICBD_TRY(mend_times());
+    return fmt::format("{}", fmt::join(mended_, ", "));
+  }
+
+ private:
+  std::unexpected<Error> mismatch(std::string_view what) const {
+    return fail(ErrorCode::corrupt,
+                fmt::format("/{}: {} of the shape is not the manifest's", entry_.path, what));
+  }
+  std::unexpected<Error> failed(std::string_view call) const {
+    return fail_errno(fmt::format("{} /{}", call, entry_.path));
+  }
+
+  Status check() {
+    if (::fstat(fd_.get(), &status_) != 0) return failed("stat");
+    if ((status_.st_mode & S_IFMT) != type_bits(entry_.type)) return mismatch("the type");
+    if (entry_.type == EntryType::file &&
+        static_cast<std::uint64_t>(status_.st_size) != entry_.size)
+      return mismatch("the size");
+    if ((S_ISCHR(status_.st_mode) || S_ISBLK(status_.st_mode)) &&
+        status_.st_rdev != makedev(entry_.device_major, entry_.device_minor))
+      return mismatch("the device number");
+    if (S_ISLNK(status_.st_mode)) {
+      std::array<char, limits::path_length> target;
+      const ssize_t length = ::readlinkat(fd_.get(), "", target.data(), target.size());
+      if (length < 0) return failed("readlink");
+      if (std::string_view(target.data(), static_cast<std::size_t>(length)) != entry_.target)
+        return mismatch("the symlink target");
+    }
+    return {};
+  }
+
+  Status mend_owner() {
+    if (status_.st_uid == entry_.uid && status_.st_gid == entry_.gid) return {};
+    mended_.emplace_back("owner");
+    if (::fchownat(fd_.get(), "", entry_.uid, entry_.gid, AT_EMPTY_PATH) != 0)
+      return failed("chown");
+    // chown removes setuid and setgid: what is compared next must be the truth.
+    if (::fstat(fd_.get(), &status_) != 0) return failed("stat");
+    return {};
+  }
+
+  Status mend_mode() {
+    const mode_t mode = status_.st_mode & 07777;
+    if (S_ISLNK(status_.st_mode) || mode == entry_.mode) return {};
+    if ((mode & 01777) != (entry_.mode & 01777)) mended_.emplace_back("mode");
+    if (::chmod(link_of(fd_).c_str(), entry_.mode) != 0) return failed("chmod");
+    return {};
+  }
+
+  Status mend_xattrs() {
+    ICBD_ASSIGN(auto present, read_xattrs());
+    for (const manifest::Xattr& xattr : entry_.xattrs) {
+      const auto found = present.find(xattr.name);
+      const bool same = found != present.end() && found->second == xattr.value;
+      if (found != present.end()) present.erase(found);
+      if (same) continue;
+      if (xattr.name != "security.capability") mended_.push_back(xattr.name);
+      if (::setxattr(link_of(fd_).c_str(), xattr.name.c_str(), xattr.value.data(),
+                     xattr.value.size(), 0) != 0)
+        return failed(fmt::format("set {} of", xattr.name));
+    }
+    for (const auto& [name, value] : present) {
+      mended_.push_back(name);
+      if (::removexattr(link_of(fd_).c_str(), name.c_str()) != 0)
+        return failed(fmt::format("remove {} of", name));
+    }
+    return {};
+  }
+
+  Result<std::map<std::string, Bytes>> read_xattrs() const {
+    std::map<std::string, Bytes> xattrs;
+    const std::string link = link_of(fd_);
+    const ssize_t list_size = ::listxattr(link.c_str(), nullptr, 0);
+    if (list_size < 0) return failed("list xattrs of");
+    std::string names(static_cast<std::size_t>(list_size), '\0');
+    if (::listxattr(link.c_str(), names.data(), names.size()) != list_size)
+      return failed("list xattrs of");
+    for (std::size_t at = 0; at < names.size(); at += std::string_view(&names[at]).size() + 1) {
+      const char* name = &names[at];
+      const ssize_t size = ::getxattr(link.c_str(), name, nullptr, 0);
+      if (size < 0) return failed(fmt::format("read {} of", name));
+      Bytes value(static_cast<std::size_t>(size));
+      if (::getxattr(link.c_str(), name, value.data(), value.size()) != size)
+        return failed(fmt::format("read {} of", name));
+      xattrs.emplace(name, std::move(value));
+    }
+    return xattrs;
+  }
+
+  Status mend_times() {
+    const timespec modified{entry_.modified.seconds, entry_.modified.nanoseconds};
+    const std::array<timespec, 2> times{modified, modified};
+    if (::utimensat(fd_.get(), "", times.data(), AT_EMPTY_PATH) != 0) return failed("set times of");
+    return {};
+  }
+
+  unique_fd fd_;
+  const Entry& entry_;
+  struct stat status_ {};
+  std::vector<std::string> mended_;
+};
+
+constexpr unsigned frozen_flags = FS_IMMUTABLE_FL | FS_APPEND_FL;
+
+unsigned inode_flags(std::uint32_t attributes) {
+  unsigned flags = 0;
+  if ((attributes & manifest::attribute_immutable) != 0) flags |= FS_IMMUTABLE_FL;
+  if ((attributes & manifest::attribute_append_only) != 0) flags |= FS_APPEND_FL;
+  if ((attributes & manifest::attribute_no_dump) != 0) flags |= FS_NODUMP_FL;
+  return flags;
+}
+
+// FS_IOC_SETFLAGS keeps the other flags.
+Status set_inode_flags(const Staging& staging, InodeNumber inode, unsigned mask, unsigned flags) {
+  ICBD_ASSIGN(const unique_fd fd, staging.open_inode(inode, O_RDONLY | O_NONBLOCK));
+  unsigned current = 0;
+  if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &current) != 0)
+    return fail_errno(fmt::format("read the attributes of inode {}", inode.value()));
+  const unsigned wanted = (current & ~mask) | flags;
+  if (wanted != current && ::ioctl(fd.get(), FS_IOC_SETFLAGS, &wanted) != 0)
+    return fail_errno(fmt::format("set the attributes of inode {}", inode.value()));
+  return {};
+}
+
+}  // namespace
+
+Result<std::string> finish_inode(const Staging& staging, InodeNumber inode, const Entry& entry) {
+  ICBD_ASSIGN(unique_fd fd, staging.open_inode(inode, O_PATH | O_NOFOLLOW));
+  ICBD_ASSIGN(std::string mended, Inode(std::move(fd), entry).finish());
+  // Last: an immutable inode takes no other change. Only files and directories have attributes.
+  if (entry.attributes != 0 &&
+      (entry.type == EntryType::file || entry.type == EntryType::directory))
+    ICBD_TRY(set_inode_flags(staging, inode, inode_flags(~0u), inode_flags(entry.attributes)));
+  return mended;
+}
+
+Status thaw_inode(const Staging& staging, InodeNumber inode) {
+  return set_inode_flags(staging, inode, frozen_flags, 0);
+}
+
+}  // namespace icbd::replicator

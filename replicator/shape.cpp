@@ -1,0 +1,299 @@
+#include "icbd/replicator/shape.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <unordered_map>
+
+#include "icbd/base/file.h"
+#include "icbd/btrfs/subvolume.h"
+#include "icbd/replicator/pending_map.h"
+#include "icbd/sendstream/decoder.h"
+#include "take_pages.h"
+
+namespace icbd::replicator {
+namespace {
+
+using manifest::Entry;
+using manifest::EntryType;
+
+// The pending map of the largest version: a byte per eight chunks and its changed ranges.
+constexpr std::size_t pending_map_bytes = std::size_t{256} * 1024 * 1024;
+
+using Entries = std::vector<Entry>;
+using Pages = std::shared_ptr<manifest::FilePageStore>;
+
+Result<Entries> fetch_entries(manifest::FilePageStore& pages, const Digest& root,
+                              const manifest::PageStore* parent, source::Source& source) {
+  ICBD_TRY(take_pages(pages, root, std::span(&root, 1), parent, source));
+  ICBD_ASSIGN(const manifest::Reader reader, manifest::Reader::open(pages, root));
+  ICBD_TRY(take_pages(pages, root, reader.missing_metadata(), parent, source));
+  return reader.entries();
+}
+
+mode_t type_bits(EntryType type) {
+  switch (type) {
+    case EntryType::file: return S_IFREG;
+    case EntryType::directory: return S_IFDIR;
+    case EntryType::symlink: return S_IFLNK;
+    case EntryType::character_device: return S_IFCHR;
+    case EntryType::block_device: return S_IFBLK;
+    case EntryType::fifo: return S_IFIFO;
+    case EntryType::socket: return S_IFSOCK;
+    case EntryType::hard_link: return 0;  // the first name's
+  }
+  return 0;
+}
+
+// The inode of each entry, if names, types and hard links are the manifest's.
+Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entries& entries) {
+  const auto refuse = [](std::string_view path, std::string_view why) {
+    return fail(ErrorCode::corrupt,
+                fmt::format("shape and manifest disagree: /{} {}", path, why));
+  };
+  ICBD_ASSIGN(const std::vector<Staging::Name> names, staging.walk());
+  std::unordered_map<std::string_view, std::uint32_t> by_path;
+  std::vector<InodeNumber> inodes;
+  inodes.reserve(entries.size());
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    const Entry& entry = entries[i];
+    if (i >= names.size() || manifest::path_less(entry.path, names[i].path))
+      return refuse(entry.path, "is missing from the shape");
+    const Staging::Name& name = names[i];
+    if (name.path != entry.path) return refuse(name.path, "is not in the manifest");
+    by_path.emplace(entry.path, i);
+    if (entry.type == EntryType::hard_link) {
+      const auto first = by_path.find(entry.target);
+      if (first == by_path.end() || inodes[first->second] != name.inode)
+        return refuse(entry.path, fmt::format("is not another name of /{}", entry.target));
+    } else if (name.file_type != type_bits(entry.type)) {
+      return refuse(entry.path, "has another type");
+    }
+    inodes.push_back(name.inode);
+  }
+  if (names.size() > entries.size())
+    return refuse(names[entries.size()].path, "is not in the manifest");
+  return inodes;
+}
+
+// Finds the versions that a stream's clones may read: only its parent.
+class ParentOnly final : public applier::CloneSources {
+ public:
+  explicit ParentOnly(const LocalVersion* parent) : parent_(parent) {}
+  Result<int> root_of(const Uuid& uuid) override {
+    if (parent_ == nullptr || parent_->version.facts.uuid != uuid)
+      return fail(ErrorCode::not_found,
+                  fmt::format("the shape copies from version {}, which is not its parent",
+                              uuid.to_string()));
+    return parent_->subvolume.root_fd();
+  }
+
+ private:
+  const LocalVersion* parent_;
+};
+
+// Receives one shape.
+class ShapeReceiver {
+ public:
+  ShapeReceiver(repository::Repository& repository, const catalog::Version& version,
+                std::span<const catalog::Version> candidates, const applier::Policy& policy)
+      : repository_(repository), version_(version), candidates_(candidates), policy_(policy) {}
+
+  Status receive(source::Source& source) {
+    source::ShapeRequest request{.manifest = version_.facts.manifest, .offered = {}};
+    for (const catalog::Version& candidate : candidates_.first(
+             std::min(candidates_.size(), limits::offered_parents)))
+      request.offered.push_back(candidate.facts.uuid);
+    ICBD_TRY(source.shape(request, {[this](const source::ShapeBegin& begin) { return start(begin); },
+                                    [this](ByteView piece) { return apply(piece); }}));
+    if (!applier_) return fail(ErrorCode::corrupt, "the source sent no shape");
+    ICBD_TRY(decoder_.finish());
+    return applier_->finish();
+  }
+
+  Staging take_staging() { return std::move(*staging_); }
+  const std::shared_ptr<const LocalVersion>& parent() const { return parent_; }
+  const sendstream::TreeModel& model() const { return *model_; }
+
+ private:
+  Status start(const source::ShapeBegin& begin) {
+    if (applier_) return fail(ErrorCode::corrupt, "the source began its shape twice");
+    const auto path = repository_.staging_path(version_.facts.image, version_.facts.number);
+    // What an attempt before this one has left.
+    std::error_code error;
+    if (std::filesystem::exists(path, error)) ICBD_TRY(btrfs::delete_subvolume(path));
+    if (begin.parent) {
+      ICBD_TRY(open_parent(*begin.parent));
+      ICBD_TRY(btrfs::create_snapshot(
+          repository_.version_path(parent_->version.facts.image, parent_->version.facts.number),
+          path, false));
+    } else {
+      ICBD_TRY(btrfs::create_subvolume(path));
+    }
+    ICBD_ASSIGN(Staging staging, Staging::open(path));
+    staging_.emplace(std::move(staging));
+    ICBD_TRY(make_model());
+    sources_.emplace(parent_.get());
+    applier_.emplace(staging_->root_fd(), *sources_,
+                     applier::Options{.policy = policy_, .hold_back = true});
+    return {};
+  }
+
+  Status open_parent(const Uuid& uuid) {
+    const auto offered =
+        std::find_if(candidates_.begin(), candidates_.end(), [&](const catalog::Version& version) {
+          return version.facts.uuid == uuid;
+        });
+    if (offered == candidates_.end())
+      return fail(ErrorCode::corrupt, fmt::format("the source chose a parent {} that was not "
+                                                  "offered",
+                                                  uuid.to_string()));
+    ICBD_ASSIGN(parent_, open_local_version(repository_, *offered));
+    return {};
+  }
+
+  Status make_model() {
+    if (!parent_) {
+      model_.emplace();
+      return {};
+    }
+    std::vector<sendstream::ParentName> names;
+    std::unordered_map<std::string_view, std::uint32_t> by_path;
+    for (std::uint32_t i = 0; i < parent_->entries.size(); ++i) {
+      const Entry& entry = parent_->entries[i];
+      by_path.emplace(entry.path, i);
+      const std::uint32_t file =
+          entry.type == EntryType::hard_link ? by_path.at(entry.target) : i;
+      names.push_back({.path = entry.path,
+                       .file = FileIndex(file),
+                       .directory = entry.type == EntryType::directory,
+                       .size = parent_->entries[file].size});
+      if (entry.attributes != 0) ICBD_TRY(thaw(entry.path));
+    }
+    ICBD_ASSIGN(sendstream::TreeModel model, sendstream::TreeModel::from_parent(names));
+    model_.emplace(std::move(model));
+    return {};
+  }
+
+  Status thaw(const std::string& path) {
+    ICBD_ASSIGN(const unique_fd fd, open_at(staging_->root_fd(), path.empty() ? "." : path,
+                                            O_PATH | O_NOFOLLOW));
+    struct stat status {};
+    if (::fstat(fd.get(), &status) != 0) return fail_errno("stat /" + path);
+    return thaw_inode(*staging_, InodeNumber(status.st_ino));
+  }
+
+  Status apply(ByteView piece) {
+    if (!applier_) return fail(ErrorCode::corrupt, "the source sent a shape without a beginning");
+    decoder_.feed(piece);
+    if (decoder_.position() > limits::shape_bytes)
+      return fail(ErrorCode::too_large, "the shape is larger than any shape may be");
+    while (true) {
+      ICBD_ASSIGN(const std::optional<sendstream::Command> command, decoder_.next());
+      if (!command) return {};
+      ICBD_TRY(applier_->apply(*command));
+      ICBD_TRY(model_->apply(*command));
+    }
+  }
+
+  repository::Repository& repository_;
+  const catalog::Version& version_;
+  std::span<const catalog::Version> candidates_;
+  applier::Policy policy_;
+  std::shared_ptr<const LocalVersion> parent_;
+  std::optional<Staging> staging_;
+  std::optional<sendstream::TreeModel> model_;
+  std::optional<ParentOnly> sources_;
+  std::optional<applier::Applier> applier_;
+  sendstream::Decoder decoder_;
+};
+
+std::vector<sendstream::Lineage> lineages_of(const sendstream::TreeModel& model,
+                                             const Entries& entries) {
+  std::vector<sendstream::Lineage> lineages(entries.size());
+  for (std::size_t i = 0; i < entries.size(); ++i)
+    if (entries[i].type == EntryType::file)
+      if (const sendstream::Lineage* lineage = model.lineage(entries[i].path))
+        lineages[i] = *lineage;
+  return lineages;
+}
+
+}  // namespace
+
+Result<std::shared_ptr<const LocalVersion>> open_local_version(
+    repository::Repository& repository, const catalog::Version& version) {
+  const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
+  ICBD_ASSIGN(Staging subvolume, Staging::open(repository.version_path(image, number)));
+  ICBD_ASSIGN(Pages pages, repository.pages(image, number));
+  ICBD_ASSIGN(manifest::Reader reader, manifest::Reader::open(*pages, version.facts.manifest));
+  ICBD_ASSIGN(Entries entries, reader.entries());
+  return std::make_shared<const LocalVersion>(LocalVersion{
+      version, std::move(subvolume), std::move(pages), std::move(entries), std::move(reader)});
+}
+
+Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
+                                             source::Source& source,
+                                             const catalog::Version& version,
+                                             std::span<const catalog::Version> candidates,
+                                             const applier::Policy& policy) {
+  const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
+  ICBD_TRY(repository.prepare_image(image));
+  ShapeReceiver receiver(repository, version, candidates, policy);
+  ICBD_TRY(receiver.receive(source));
+  ICBD_ASSIGN(Pages pages, repository.pages(image, number, true));
+  const manifest::PageStore* parent_pages =
+      receiver.parent() ? receiver.parent()->pages.get() : nullptr;
+  ICBD_ASSIGN(Entries entries,
+              fetch_entries(*pages, version.facts.manifest, parent_pages, source));
+  Staging staging = receiver.take_staging();
+  ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries));
+  std::vector<sendstream::Lineage> lineages = lineages_of(receiver.model(), entries);
+  return Content::make({.version = version,
+                        .staging = std::move(staging),
+                        .pages = std::move(pages),
+                        .entries = std::move(entries),
+                        .inodes = std::move(inodes),
+                        .lineages = std::move(lineages),
+                        .parent = receiver.parent()},
+                       source);
+}
+
+Result<std::shared_ptr<Content>> resume_content(repository::Repository& repository,
+                                                source::Source& source,
+                                                const catalog::Version& version) {
+  const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
+  ICBD_ASSIGN(Staging staging, Staging::open(repository.staging_path(image, number)));
+  ICBD_ASSIGN(Pages pages, repository.pages(image, number));
+  std::shared_ptr<const LocalVersion> parent;
+  if (version.shape_parent) {
+    ICBD_ASSIGN(const catalog::Version parent_version,
+                repository.catalog().version(*version.shape_parent));
+    ICBD_ASSIGN(parent, open_local_version(repository, parent_version));
+  }
+  ICBD_ASSIGN(const manifest::Reader reader,
+              manifest::Reader::open(*pages, version.facts.manifest));
+  ICBD_ASSIGN(Entries entries, reader.entries());
+  ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries));
+  const ChunkMap counted(entries);
+  ICBD_ASSIGN(const Bytes bytes,
+              read_file(repository.pending_map_path(image, number), pending_map_bytes));
+  ICBD_ASSIGN(PendingMap map, decode_pending_map(bytes, entries.size(), counted.count()));
+  if (map.manifest != version.facts.manifest)
+    return fail(ErrorCode::corrupt, "the pending map belongs to other content");
+  ICBD_ASSIGN(auto content, Content::make({.version = version,
+                                           .staging = std::move(staging),
+                                           .pages = std::move(pages),
+                                           .entries = std::move(entries),
+                                           .inodes = std::move(inodes),
+                                           .lineages = std::move(map.lineages),
+                                           .parent = std::move(parent)},
+                                          source));
+  for (std::uint64_t i = 0; i < map.done.size(); ++i)
+    if (map.done[i]) content->chunks().advance(ChunkNumber(i), ChunkState::done);
+  return content;
+}
+
+}  // namespace icbd::replicator

@@ -1,0 +1,33 @@
+// The content of an arriving version: names from the staging subvolume, attributes from the
+// manifest (the shape holds some back until every byte is here), bytes from both.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "complete_tree.h"
+#include "icbd/replicator/arrival.h"
+
+namespace icbd::cache {
+
+class ArrivingTree final : public CompleteTree {
+ public:
+  // `want` is called when somebody reads from a file: from then on the version is filled.
+  ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, std::function<void()> want);
+
+  bool complete() const override { return false; }
+  Result<fs::Attributes> attributes(InodeNumber inode) override;
+  Result<fs::Attributes> lookup(InodeNumber directory, const std::string& name) override;
+  Result<Bytes> xattr(InodeNumber inode, const std::string& name) override;
+  Result<std::vector<std::string>> xattr_names(InodeNumber inode) override;
+  Result<std::shared_ptr<fs::OpenFile>> open(InodeNumber inode) override;
+
+ private:
+  Result<const manifest::Entry*> entry_of(InodeNumber inode) const;
+  Result<fs::Attributes> overlay(fs::Attributes attributes) const;
+
+  std::shared_ptr<replicator::Arrival> arrival_;
+  std::function<void()> want_;
+};
+
+}  // namespace icbd::cache

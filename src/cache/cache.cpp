@@ -1,0 +1,100 @@
+#include "icbd/cache/cache.h"
+
+#include <unistd.h>
+
+#include <array>
+#include <optional>
+
+#include "icbd/base/clock.h"
+#include "icbd/fs/view.h"
+#include "icbd/rest/http.h"
+#include "icbd/wire/server.h"
+#include "library.h"
+#include "routes.h"
+
+namespace icbd::cache {
+namespace {
+
+// A master that takes longer to accept a connection is treated as away.
+constexpr std::chrono::milliseconds connect_timeout{3'000};
+
+std::string host_name() {
+  std::array<char, 256> name{};
+  return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unnamed";
+}
+
+replicator::ReplicatorOptions options_of(const config::Cache& configuration) {
+  return {.fetch_timeout = configuration.fetch_timeout,
+          .poll_interval = configuration.poll_interval,
+          .policy = {.allow_device_nodes = configuration.allow_device_nodes,
+                     .allow_setuid = configuration.allow_setuid,
+                     .allow_security_xattrs = configuration.allow_security_xattrs}};
+}
+
+}  // namespace
+
+// In the order in which each part needs the ones before it.
+struct Cache::State {
+  SystemClock clock;
+  std::unique_ptr<repository::Repository> repository;
+  std::optional<wire::RemoteSource> source;
+  std::optional<replicator::Replicator> replicator;
+  std::optional<CacheLibrary> library;
+  std::unique_ptr<fs::View> view;
+  std::string rest_address;
+  std::optional<rest::HttpServer> rest_service;
+};
+
+Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, Logger logger,
+                                            std::function<void()> on_unmounted) {
+  std::unique_ptr<Cache> cache(new Cache(std::make_unique<State>()));
+  State& state = *cache->state_;
+  ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
+  ICBD_ASSIGN(unique_fd rest_socket, wire::listen_on(configuration.rest_listen));
+  ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
+  state.source.emplace(
+      wire::tcp_connector(configuration.master_data, connect_timeout),
+      wire::RemoteSourceOptions{.node_name = configuration.node_name.empty()
+                                                 ? host_name()
+                                                 : configuration.node_name},
+      logger);
+  state.replicator.emplace(*state.repository, *state.source, state.clock,
+                           options_of(configuration), logger);
+  ICBD_TRY(state.replicator->start());
+  state.library.emplace(*state.repository, *state.replicator);
+  ICBD_ASSIGN(state.view, fs::View::mount(*state.library,
+                                          {.mountpoint = configuration.mountpoint,
+                                           .source = configuration.master_data,
+                                           .on_end = std::move(on_unmounted)},
+                                          logger));
+  state.rest_service.emplace(std::move(rest_socket),
+                             make_router({.repository = *state.repository,
+                                          .replicator = *state.replicator,
+                                          .source = *state.source,
+                                          .configuration = configuration}),
+                             logger);
+  return cache;
+}
+
+Cache::Cache(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Cache::~Cache() { stop(); }
+
+void Cache::stop() {
+  State& state = *state_;
+  state.rest_service.reset();
+  if (state.view) state.view->unmount();
+  // Ends what waits for the network; then the replicator answers whoever still waits, and only
+  // then may the view's session go.
+  if (state.source) state.source->stop();
+  if (state.replicator) state.replicator->stop();
+  state.view.reset();
+  state.library.reset();
+  state.replicator.reset();
+  state.source.reset();
+  state.repository.reset();
+}
+
+const std::string& Cache::rest_address() const { return state_->rest_address; }
+
+}  // namespace icbd::cache

@@ -1,0 +1,39 @@
+// The content of a version from its subvolume: what the filesystem says is what the view says.
+//
+// Base of ArrivingTree, which overrides what the manifest knows better. Files are found by inode
+// number, so that nothing has to be remembered between requests.
+#pragma once
+
+#include <memory>
+
+#include "icbd/fs/library.h"
+#include "icbd/replicator/staging.h"
+
+namespace icbd::cache {
+
+class CompleteTree : public fs::Tree {
+ public:
+  // `owner` keeps the subvolume alive.
+  CompleteTree(std::shared_ptr<const void> owner, const replicator::Staging& subvolume)
+      : owner_(std::move(owner)), subvolume_(subvolume) {}
+
+  bool complete() const override { return true; }
+  Result<fs::Attributes> attributes(InodeNumber inode) override;
+  Result<fs::Attributes> lookup(InodeNumber directory, const std::string& name) override;
+  Result<std::vector<fs::DirectoryEntry>> list(InodeNumber directory) override;
+  Result<std::string> read_link(InodeNumber inode) override;
+  Result<Bytes> xattr(InodeNumber inode, const std::string& name) override;
+  Result<std::vector<std::string>> xattr_names(InodeNumber inode) override;
+  Result<std::shared_ptr<fs::OpenFile>> open(InodeNumber inode) override;
+
+ protected:
+  const replicator::Staging& subvolume() const { return subvolume_; }
+  // A descriptor for reading; invalid_argument unless it is a regular file.
+  Result<unique_fd> open_for_reading(InodeNumber inode) const;
+
+ private:
+  std::shared_ptr<const void> owner_;
+  const replicator::Staging& subvolume_;
+};
+
+}  // namespace icbd::cache

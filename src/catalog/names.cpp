@@ -1,0 +1,73 @@
+#include "icbd/catalog/names.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+
+#include "icbd/base/limits.h"
+
+namespace icbd::catalog {
+namespace {
+
+// Words that stand for a version or a directory of the view's own.
+constexpr std::array<std::string_view, 2> reserved_names = {"latest", "current"};
+
+bool is_name_character(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+         c == '_' || c == '-';
+}
+
+// What is printed of a refused name: enough to recognise it, whatever came in.
+std::string excerpt(std::string_view text) {
+  constexpr std::size_t length_max = limits::image_name_length + 20;
+  if (text.size() <= length_max) return fmt::format("{:?}", text);
+  return fmt::format("{:?}…", text.substr(0, length_max));
+}
+
+std::unexpected<Error> refuse_name(std::string_view name, std::string_view reason) {
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("{} cannot name an image: {}", excerpt(name), reason));
+}
+
+}  // namespace
+
+Status check_image_name(std::string_view name) {
+  if (name.empty()) return refuse_name(name, "it is empty");
+  if (name.size() > limits::image_name_length)
+    return refuse_name(name, fmt::format("it has {} characters, and {} are allowed", name.size(),
+                                         limits::image_name_length));
+  if (!std::ranges::all_of(name, is_name_character))
+    return refuse_name(name, "only A-Z, a-z, 0-9, \".\", \"_\" and \"-\" are allowed");
+  if (name.front() == '.' || name.front() == '-')
+    return refuse_name(name, "it begins with \".\" or \"-\"");
+  if (std::ranges::find(reserved_names, name) != reserved_names.end())
+    return refuse_name(name, "the word is reserved");
+  return {};
+}
+
+Result<VersionName> parse_version_name(std::string_view text) {
+  const std::size_t at = text.find('@');
+  if (at == std::string_view::npos)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{} is no version: write IMAGE@NUMBER, for example win11@3",
+                            excerpt(text)));
+  const std::string_view image = text.substr(0, at);
+  ICBD_TRY(check_image_name(image));
+  ICBD_ASSIGN(const VersionNumber number, parse_version_number(text.substr(at + 1)));
+  return VersionName{std::string(image), number};
+}
+
+Result<VersionNumber> parse_version_number(std::string_view text) {
+  std::uint32_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || stop != end || number == 0 || text.front() == '0')
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{} is no version number: it is 1 to {}, without leading zeros",
+                            excerpt(text), UINT32_MAX));
+  return VersionNumber(number);
+}
+
+}  // namespace icbd::catalog

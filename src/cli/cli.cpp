@@ -1,0 +1,174 @@
+#include "icbd/cli/cli.h"
+
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <vector>
+
+#include "commands.h"
+#include "suggestion.h"
+
+namespace icbd::cli {
+namespace {
+
+constexpr const char* default_server = "http://127.0.0.1:5009";
+
+// What the arguments say, of all commands.
+struct Arguments {
+  std::string server;
+  bool json = false;
+  PublishOptions publish;
+  bool no_wait = false;
+  std::string list_image;
+  bool watch = false;
+  std::string wait_version;
+  double wait_seconds = 0;
+};
+
+void define_options(CLI::App& app, Arguments& arguments) {
+  app.require_subcommand(1);
+  app.fallthrough();  // --server and --json are taken after the command too
+  app.add_option("--server", arguments.server, "The master or cache to ask (or ICBD_SERVER)")
+      ->capture_default_str()
+      ->type_name("URL");
+  app.add_flag("--json", arguments.json, "Print the server's answer as JSON");
+  app.set_version_flag("--version", "icbd " ICBD_VERSION);
+
+  auto* publish = app.add_subcommand("publish", "Make a subvolume the next version of an image");
+  publish->add_option("image", arguments.publish.image, "The image; made if it is new")
+      ->required()
+      ->type_name("IMAGE");
+  publish->add_option("path", arguments.publish.path, "A subvolume on the master")
+      ->required()
+      ->type_name("PATH");
+  publish->add_option("-m,--message", arguments.publish.message, "What is new in this version")
+      ->required()
+      ->type_name("MSG");
+  publish->add_flag("--no-wait", arguments.no_wait, "Return at once with the job's number");
+
+  auto* list = app.add_subcommand("list", "List the images, or the versions of one");
+  list->add_option("image", arguments.list_image, "The image")->type_name("IMAGE");
+
+  auto* status = app.add_subcommand("status", "Show how the server is doing");
+  status->add_flag("--watch", arguments.watch, "Show it again every second");
+
+  auto* wait = app.add_subcommand("wait", "Wait until a version is complete on the server");
+  wait->add_option("version", arguments.wait_version, "IMAGE, IMAGE@NUMBER or IMAGE@latest")
+      ->required()
+      ->type_name("VERSION");
+  wait->add_option("--timeout", arguments.wait_seconds, "Give up after so many seconds")
+      ->check(CLI::PositiveNumber)
+      ->type_name("S");
+}
+
+// Commands and long options: what a mistyped word is held against.
+std::vector<std::string> known_words(const CLI::App& app) {
+  std::vector<std::string> words;
+  const auto add_options = [&words](const CLI::App& of) {
+    for (const CLI::Option* option : of.get_options())
+      for (const std::string& name : option->get_lnames()) words.push_back("--" + name);
+  };
+  add_options(app);
+  for (const CLI::App* command : app.get_subcommands({})) {
+    words.push_back(command->get_name());
+    add_options(*command);
+  }
+  return words;
+}
+
+bool is_command(const CLI::App& app, const std::string& word) {
+  return std::ranges::any_of(app.get_subcommands({}),
+                             [&](const CLI::App* command) { return command->get_name() == word; });
+}
+
+// The first word that is neither a command nor an option's value, if no command was recognised;
+// else the first option that nobody knows.
+std::string unknown_word(const CLI::App& app, std::span<const std::string> arguments) {
+  const bool has_command = !app.get_subcommands().empty();
+  const std::vector<std::string> known = known_words(app);
+  for (std::size_t i = 0; i < arguments.size(); ++i) {
+    const std::string word = arguments[i].substr(0, arguments[i].find('='));
+    if (word == "--") break;
+    if (word.starts_with("--") && std::ranges::find(known, word) == known.end()) return word;
+    if (arguments[i] == "--server") ++i;
+    if (!word.starts_with('-') && !has_command) return is_command(app, word) ? "" : word;
+  }
+  return {};
+}
+
+int explain_usage(const CLI::App& app, const CLI::ParseError& error,
+                  std::span<const std::string> arguments, const Terminal& terminal) {
+  const std::string word = unknown_word(app, arguments);
+  if (word.empty()) {
+    terminal.errors << fmt::format("icbd: {}\n", error.what());
+  } else {
+    const std::string meant = suggest(word, known_words(app));
+    terminal.errors << fmt::format("icbd: \"{}\" is not a command or option of icbd{}\n", word,
+                                   meant.empty() ? "" : fmt::format("; did you mean {}?", meant));
+  }
+  terminal.errors << "Run icbd --help for all of them.\n";
+  return exit_usage;
+}
+
+Status dispatch(const CLI::App& app, Arguments& arguments, const Surroundings& surroundings,
+                const Terminal& terminal) {
+  ICBD_ASSIGN(const auto server, rest::HttpClient::make(arguments.server));
+  const Context context{.server = server, .terminal = terminal, .json = arguments.json};
+  if (app.got_subcommand("publish")) {
+    arguments.publish.wait = !arguments.no_wait;
+    return publish(context, arguments.publish, surroundings.working_directory);
+  }
+  if (app.got_subcommand("list"))
+    return list(context,
+                arguments.list_image.empty() ? std::nullopt : std::optional(arguments.list_image));
+  if (app.got_subcommand("status")) return show_status(context, arguments.watch);
+  WaitOptions options{.version = arguments.wait_version, .timeout = std::nullopt};
+  if (arguments.wait_seconds > 0)
+    options.timeout =
+        std::chrono::milliseconds(static_cast<std::int64_t>(arguments.wait_seconds * 1000));
+  return wait_until_complete(context, options);
+}
+
+}  // namespace
+
+ExitCode exit_code_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::invalid_argument:
+      return exit_usage;
+    case ErrorCode::unavailable:
+      return exit_unreachable;
+    case ErrorCode::not_found:
+      return exit_not_found;
+    default:
+      return exit_failed;
+  }
+}
+
+int run(std::span<const std::string> arguments, const Surroundings& surroundings,
+        const Terminal& terminal) {
+  Arguments parsed;
+  parsed.server = surroundings.server.empty() ? default_server : surroundings.server;
+  CLI::App app("Publishes images and shows what masters and caches hold.", "icbd");
+  define_options(app, parsed);
+  try {
+    app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
+  } catch (const CLI::Success& request) {  // --help, --version
+    app.exit(request, terminal.out, terminal.errors);
+    return exit_done;
+  } catch (const CLI::ParseError& error) {
+    return explain_usage(app, error, arguments, terminal);
+  }
+  try {
+    const Status done = dispatch(app, parsed, surroundings, terminal);
+    if (done) return exit_done;
+    terminal.errors << fmt::format("icbd: {}\n", done.error().message());
+    return exit_code_of(done.error());
+  } catch (const nlohmann::json::exception& error) {
+    terminal.errors << fmt::format("icbd: {} answered in a form that is not known here: {}\n",
+                                   parsed.server, error.what());
+    return exit_failed;
+  }
+}
+
+}  // namespace icbd::cli

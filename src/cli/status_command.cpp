@@ -1,0 +1,91 @@
+#include <fmt/format.h>
+
+#include "commands.h"
+#include "format.h"
+
+namespace icbd::cli {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::chrono::milliseconds watch_interval{1'000};
+constexpr std::string_view clear_screen = "\x1b[H\x1b[2J";
+
+std::uint64_t number(const json& object, const char* key) {
+  return object.value(key, std::uint64_t{0});
+}
+
+std::string text(const json& object, const char* key) {
+  return printable(object.value(key, ""));
+}
+
+std::string line(std::string_view label, std::string_view value) {
+  return fmt::format("{:<12}{}\n", label, value);
+}
+
+std::string describe_repository(const json& repository) {
+  return line("repository", fmt::format("{}, {} free of {}", text(repository, "path"),
+                                        format_size(number(repository, "free_bytes")),
+                                        format_size(number(repository, "total_bytes"))));
+}
+
+std::string describe_master(const json& status) {
+  const json data = status.value("data", json::object());
+  return line("data", fmt::format("{}, {} connections, {} requests, {} sent", text(data, "listen"),
+                                  number(data, "connections"), number(data, "requests"),
+                                  format_size(number(data, "bytes_sent")))) +
+         line("images", fmt::format("{} with {} versions", number(status, "images"),
+                                    number(status, "versions")));
+}
+
+std::string describe_arrival(const json& version) {
+  const json progress = version.value("progress", json::object());
+  std::string description = fmt::format(
+      "{}@{}  {}  {} of {}  {}/s", text(version, "image"), number(version, "number"),
+      format_percent(number(progress, "bytes_done"), number(progress, "bytes_total")),
+      format_size(number(progress, "bytes_done")), format_size(number(progress, "bytes_total")),
+      format_size(number(progress, "rate_bytes_per_second")));
+  if (const json failure = progress.value("failure", json()); failure.is_string())
+    description += fmt::format("  waiting: {}", printable(failure.get<std::string>()));
+  return line("arriving", description);
+}
+
+std::string describe_cache(const json& status) {
+  const json master = status.value("master", json::object());
+  const json view = status.value("view", json::object());
+  const json wire = status.value("wire", json::object());
+  const json versions = status.value("versions", json::object());
+  std::string description =
+      line("master",
+           fmt::format("{}, {}", text(master, "address"),
+                       master.value("reachable", false) ? "reachable" : "not reachable")) +
+      line("view", text(view, "mountpoint")) +
+      line("data", fmt::format("{} received", format_size(number(wire, "bytes_received")))) +
+      line("images", fmt::format("{} with {} complete, {} arriving, {} remote versions",
+                                 number(status, "images"), number(versions, "complete"),
+                                 number(versions, "arriving"), number(versions, "remote")));
+  for (const json& version : status.value("arriving", json::array()))
+    description += describe_arrival(version);
+  return description;
+}
+
+std::string describe(const json& status) {
+  const std::string role = text(status, "role");
+  return line("role", fmt::format("{}, icbd {}", role, text(status, "version"))) +
+         describe_repository(status.value("repository", json::object())) +
+         (role == "cache" ? describe_cache(status) : describe_master(status));
+}
+
+}  // namespace
+
+Status show_status(const Context& context, bool watch) {
+  const Terminal& terminal = context.terminal;
+  do {
+    ICBD_ASSIGN(const json status, context.server.get("/api/status"));
+    if (watch && terminal.interactive && !context.json) terminal.out << clear_screen;
+    terminal.out << (context.json ? status.dump(2) + "\n" : describe(status)) << std::flush;
+  } while (watch && terminal.pause(watch_interval));
+  return {};
+}
+
+}  // namespace icbd::cli

@@ -1,0 +1,241 @@
+#include "document.h"
+
+#include <fmt/format.h>
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+
+#include "address.h"
+
+namespace icbd::config {
+namespace {
+
+// Why a value is refused, in words that follow the key.
+using Fault = std::optional<std::string>;
+
+constexpr std::array<std::string_view, 4> log_levels = {"debug", "info", "warning", "error"};
+// Linux: HOST_NAME_MAX.
+constexpr std::size_t node_name_length = 64;
+
+std::string_view kind_of(const toml::node& node) {
+  switch (node.type()) {
+    case toml::node_type::table: return "a table";
+    case toml::node_type::array: return "an array";
+    case toml::node_type::string: return "a text";
+    case toml::node_type::integer:
+    case toml::node_type::floating_point: return "a number";
+    case toml::node_type::boolean: return "true or false";
+    default: return "a date or time";
+  }
+}
+
+std::string must_be(std::string_view what, const toml::node& node) {
+  return fmt::format("must be {}, not {}", what, kind_of(node));
+}
+
+Fault read_text(const toml::node& node, std::string& text) {
+  const auto value = node.value_exact<std::string>();
+  if (!value) return must_be("a text in quotes", node);
+  text = *value;
+  return {};
+}
+
+// "" where there is nothing to suggest.
+std::string did_you_mean(std::string_view suggestion, std::string_view before = "\"",
+                         std::string_view behind = "\"") {
+  if (suggestion.empty()) return {};
+  return fmt::format("; did you mean {}{}{}?", before, suggestion, behind);
+}
+
+struct ReadValue {
+  const toml::node& node;
+
+  Fault operator()(const FlagTarget& target) const {
+    const auto value = node.value_exact<bool>();
+    if (!value) return must_be("true or false", node);
+    *target.value = *value;
+    return {};
+  }
+
+  Fault operator()(const PathTarget& target) const {
+    std::string text;
+    if (Fault fault = read_text(node, text)) return fault;
+    const std::filesystem::path path(text);
+    if (!path.is_absolute() || text.find('\0') != std::string::npos)
+      return fmt::format("must be an absolute path, not {:?}", text);
+    *target.value = path;
+    return {};
+  }
+
+  Fault operator()(const PeerTarget& target) const {
+    return read_address(*target.value, false);
+  }
+
+  Fault operator()(const ListenTarget& target) const {
+    if (Fault fault = read_address(*target.value, true)) return fault;
+    if (is_loopback(*target.value) || *target.plaintext_allowed) return {};
+    return fmt::format(
+        "{:?} can be reached from other machines, and all that is sent there is plain text: listen "
+        "on 127.0.0.1, or allow it with insecure_plaintext = true at the top of the file",
+        *target.value);
+  }
+
+  Fault operator()(const LogLevelTarget& target) const {
+    std::string level;
+    if (Fault fault = read_text(node, level)) return fault;
+    if (std::ranges::find(log_levels, level) == log_levels.end())
+      return fmt::format("must be one of {}, not {:?}{}", fmt::join(log_levels, ", "), level,
+                         did_you_mean(closest(level, log_levels)));
+    *target.value = level;
+    return {};
+  }
+
+  Fault operator()(const NodeNameTarget& target) const {
+    std::string name;
+    if (Fault fault = read_text(node, name)) return fault;
+    const bool well_formed = std::ranges::all_of(name, [](char c) {
+      return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+             c == '.' || c == '-' || c == '_';
+    });
+    if (!well_formed || name.size() > node_name_length)
+      return fmt::format("must be at most {} of A-Z, a-z, 0-9, \".\", \"_\" and \"-\"",
+                         node_name_length);
+    *target.value = name;
+    return {};
+  }
+
+  Fault operator()(const DurationTarget& target) const {
+    if (!node.is_number()) return must_be("a number of seconds", node);
+    using Seconds = std::chrono::duration<double>;
+    const double seconds = node.value<double>().value_or(NAN);
+    // Written so that what is no number at all is refused too.
+    if (!(seconds >= Seconds(target.min).count() && seconds <= Seconds(target.max).count()))
+      return fmt::format("must be {} to {} seconds", Seconds(target.min).count(),
+                         Seconds(target.max).count());
+    *target.value = std::chrono::round<std::chrono::milliseconds>(Seconds(seconds));
+    return {};
+  }
+
+ private:
+  Fault read_address(std::string& address, bool listening) const {
+    std::string text;
+    if (Fault fault = read_text(node, text)) return fault;
+    if (const std::string_view fault = address_fault(text, listening); !fault.empty())
+      return fmt::format("{}, not {:?}", fault, text);
+    address = std::move(text);
+    return {};
+  }
+};
+
+std::string label(const Key& key) {
+  return key.table.empty() ? std::string(key.name) : fmt::format("[{}] {}", key.table, key.name);
+}
+
+class Document {
+ public:
+  Document(const toml::table& root, const std::string& name, std::span<const Key> keys)
+      : root_(root), name_(name), keys_(keys) {}
+
+  // Everything that stands in the document must be known.
+  Status check_known() const {
+    for (const auto& [key, node] : root_) {
+      if (has_key("", key.str())) continue;
+      if (!has_table(key.str())) return unknown_at_top(key, node);
+      const toml::table* const table = node.as_table();
+      if (!table) return refuse(node.source(), fmt::format("[{}] {}", key.str(),
+                                                           must_be("a table", node)));
+      for (const auto& [inner_key, inner_node] : *table)
+        if (!has_key(key.str(), inner_key.str())) return unknown_in_table(key.str(), inner_key);
+    }
+    return {};
+  }
+
+  Status read(const Key& key) const {
+    const toml::node* const node = find(key);
+    if (!node) {
+      if (!key.required) return {};
+      return fail(ErrorCode::invalid_argument, fmt::format("{}: {} is missing", name_, label(key)));
+    }
+    if (const Fault fault = std::visit(ReadValue{*node}, key.target))
+      return refuse(node->source(), label(key) + " " + *fault);
+    return {};
+  }
+
+ private:
+  const toml::node* find(const Key& key) const {
+    if (key.table.empty()) return root_.get(key.name);
+    const toml::table* const table = root_[key.table].as_table();
+    return table ? table->get(key.name) : nullptr;
+  }
+
+  bool has_key(std::string_view table, std::string_view name) const {
+    return std::ranges::any_of(
+        keys_, [&](const Key& key) { return key.table == table && key.name == name; });
+  }
+
+  bool has_table(std::string_view table) const {
+    return std::ranges::any_of(keys_, [&](const Key& key) { return key.table == table; });
+  }
+
+  std::unexpected<Error> unknown_at_top(const toml::key& key, const toml::node& node) const {
+    if (node.is_table() || node.is_array_of_tables()) {
+      std::vector<std::string_view> tables;
+      for (const Key& known : keys_)
+        if (!known.table.empty()) tables.push_back(known.table);
+      return refuse(key.source(), fmt::format("unknown table [{}]{}", key.str(),
+                                              did_you_mean(closest(key.str(), tables), "[", "]")));
+    }
+    return refuse(key.source(), fmt::format("unknown key {:?}{}", key.str(),
+                                            hint("", key.str())));
+  }
+
+  std::unexpected<Error> unknown_in_table(std::string_view table, const toml::key& key) const {
+    return refuse(key.source(), fmt::format("unknown key {:?} in [{}]{}", key.str(), table,
+                                            hint(table, key.str())));
+  }
+
+  // What was probably meant by an unknown key: a slip, or the right key in the wrong place.
+  std::string hint(std::string_view table, std::string_view name) const {
+    std::vector<std::string_view> names;
+    for (const Key& key : keys_) {
+      if (key.table == table) names.push_back(key.name);
+      else if (key.name == name && key.table.empty()) return "; it belongs at the top of the file";
+      else if (key.name == name) return fmt::format("; it belongs in [{}]", key.table);
+    }
+    return did_you_mean(closest(name, names));
+  }
+
+  std::unexpected<Error> refuse(const toml::source_region& where, std::string_view reason) const {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{}:{}: {}", name_, where.begin.line, reason));
+  }
+
+  const toml::table& root_;
+  const std::string& name_;
+  std::span<const Key> keys_;
+};
+
+Result<toml::table> parse(std::string_view text, const std::string& name) {
+  try {
+    return toml::parse(text, name);
+  } catch (const toml::parse_error& error) {
+    return fail(ErrorCode::invalid_argument, fmt::format("{}:{}: {}", name,
+                                                         error.source().begin.line,
+                                                         error.description()));
+  }
+}
+
+}  // namespace
+
+Status read_document(std::string_view text, const std::string& name, std::span<const Key> keys) {
+  ICBD_ASSIGN(const toml::table root, parse(text, name));
+  const Document document(root, name, keys);
+  ICBD_TRY(document.check_known());
+  for (const Key& key : keys) ICBD_TRY(document.read(key));
+  return {};
+}
+
+}  // namespace icbd::config

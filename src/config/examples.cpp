@@ -1,0 +1,78 @@
+#include "icbd/config/config.h"
+
+namespace icbd::config {
+
+std::string_view example_master() {
+  return R"toml(# icbd-master: publishes versions of images and serves them to caches.
+
+# All that caches and clients are sent is plain text. Without this, the addresses below must be on
+# this machine (127.0.0.1, [::1] or localhost).
+insecure_plaintext = false
+
+[repository]
+# An existing directory on BTRFS, for icbd alone. Required.
+path = "/srv/icbd"
+
+[rest]
+# Where the command line and other clients are answered. Port 0: the kernel chooses one.
+listen = "127.0.0.1:5009"
+
+[data]
+# Where caches fetch from.
+listen = "127.0.0.1:5010"
+
+[log]
+# debug, info, warning or error
+level = "info"
+)toml";
+}
+
+std::string_view example_cache() {
+  return R"toml(# icbd-cache: shows every version of every image of a master, and fetches what is read.
+
+# All that clients are sent is plain text. Without this, [rest] listen must be on this machine
+# (127.0.0.1, [::1] or localhost).
+insecure_plaintext = false
+
+[repository]
+# An existing directory on BTRFS, for icbd alone, outside the mountpoint. Required.
+path = "/srv/icbd"
+
+[view]
+# Where the images are seen.
+mountpoint = "/var/lib/icbd"
+
+[master]
+# The master's data service.
+data = "127.0.0.1:5010"
+# Seconds between two looks for new versions, 0.05 to 3600.
+poll_interval = 1
+
+[rest]
+# Where the command line and other clients are answered. Port 0: the kernel chooses one.
+listen = "127.0.0.1:5009"
+
+[log]
+# debug, info, warning or error
+level = "info"
+
+[node]
+# What the master calls this cache; the host's name if it is empty.
+name = ""
+
+[fetch]
+# Seconds after which a read that waits for the master fails, 0.1 to 3600.
+timeout = 20
+
+[policy]
+# Parts of a Linux root tree that are accepted from the master. They can do no harm here: the
+# repository is closed to all but root, and the view is mounted nosuid and nodev. A version that
+# contains what is set to false is refused as a whole.
+device_nodes = true
+setuid = true
+# Extended attributes whose names begin with "security.", such as capabilities.
+security_xattrs = true
+)toml";
+}
+
+}  // namespace icbd::config

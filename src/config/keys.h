@@ -1,0 +1,60 @@
+// The keys that a configuration file may have, and where their values go.
+//
+// A table of what is allowed instead of code that looks for it: reading, checking, suggesting and
+// the tests of the examples all go through it.
+#pragma once
+
+#include <chrono>
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "icbd/config/config.h"
+
+namespace icbd::config {
+
+struct FlagTarget {
+  bool* value;
+};
+struct PathTarget {
+  std::filesystem::path* value;
+};
+// An address that is connected to.
+struct PeerTarget {
+  std::string* value;
+};
+// An address that is listened on: one on loopback, unless plain text was allowed in so many words.
+struct ListenTarget {
+  std::string* value;
+  const bool* plaintext_allowed;
+};
+struct LogLevelTarget {
+  std::string* value;
+};
+// A name for this node; "" leaves it to the host.
+struct NodeNameTarget {
+  std::string* value;
+};
+struct DurationTarget {
+  std::chrono::milliseconds* value;
+  std::chrono::milliseconds min;
+  std::chrono::milliseconds max;
+};
+
+struct Key {
+  std::string_view table;  // "" for the top level
+  std::string_view name;
+  std::variant<FlagTarget, PathTarget, PeerTarget, ListenTarget, LogLevelTarget, NodeNameTarget,
+               DurationTarget>
+      target;
+  bool required = false;
+};
+
+// In the order in which they are read: what a later key's check looks at comes first. The targets
+// point into the configuration.
+std::vector<Key> keys_of(Master& master);
+std::vector<Key> keys_of(Cache& cache);
+
+}  // namespace icbd::config

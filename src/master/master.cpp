@@ -1,0 +1,81 @@
+#include "icbd/master/master.h"
+
+#include <optional>
+
+#include "icbd/repository/repository.h"
+#include "icbd/rest/api.h"
+#include "icbd/source/repository_source.h"
+#include "icbd/wire/server.h"
+
+#include "publish_jobs.h"
+#include "routes.h"
+
+namespace icbd::master {
+
+// In the order in which each part needs the ones before it.
+struct Master::State {
+  std::unique_ptr<repository::Repository> repository;
+  std::string rest_address;
+  std::string data_address;
+  std::optional<source::RepositorySource> source;
+  std::optional<PublishJobs> jobs;
+  std::optional<wire::Server> data_service;
+  std::optional<rest::HttpServer> rest_service;
+
+  rest::Router make_router();
+};
+
+rest::Router Master::State::make_router() {
+  rest::Router router;
+  rest::add_catalog_routes(router, rest::read_catalog(repository->catalog()));
+  add_status_route(router, {.repository = *repository,
+                            .data_service = *data_service,
+                            .data_address = data_address,
+                            .jobs = *jobs});
+  add_publish_routes(router, *jobs);
+  return router;
+}
+
+Result<std::unique_ptr<Master>> Master::start(const config::Master& configuration, Logger logger) {
+  auto state = std::make_unique<State>();
+  ICBD_ASSIGN(state->repository, repository::Repository::open(configuration.repository, logger));
+  // Both ports before either service, so that a port that is taken is found before anyone is
+  // answered.
+  ICBD_ASSIGN(unique_fd data_socket, wire::listen_on(configuration.data_listen));
+  ICBD_ASSIGN(unique_fd rest_socket, wire::listen_on(configuration.rest_listen));
+  ICBD_ASSIGN(state->data_address, wire::bound_address(data_socket.get()));
+  ICBD_ASSIGN(state->rest_address, wire::bound_address(rest_socket.get()));
+  state->source.emplace(*state->repository);
+  state->jobs.emplace(
+      [repository = state->repository.get()](const repository::PublishRequest& request,
+                                             repository::PublishProgress& progress) {
+        return repository::publish(*repository, request, progress);
+      },
+      logger);
+  state->data_service.emplace(std::move(data_socket), *state->source, logger);
+  state->rest_service.emplace(std::move(rest_socket), state->make_router(), logger);
+  return std::unique_ptr<Master>(new Master(std::move(state)));
+}
+
+Master::Master(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+Master::~Master() {
+  stop();
+}
+
+void Master::stop() {
+  state_->rest_service.reset();
+  state_->data_service.reset();
+  state_->jobs.reset();
+  state_->source.reset();
+  state_->repository.reset();
+}
+
+const std::string& Master::rest_address() const {
+  return state_->rest_address;
+}
+const std::string& Master::data_address() const {
+  return state_->data_address;
+}
+
+}  // namespace icbd::master

@@ -1,0 +1,121 @@
+#include "routes.h"
+
+#include <fmt/format.h>
+#include <sys/statvfs.h>
+
+#include "icbd/base/limits.h"
+#include "icbd/catalog/names.h"
+#include "icbd/rest/api.h"
+
+namespace icbd::master {
+namespace {
+
+using nlohmann::json;
+
+Result<json> describe_repository(repository::Repository& repository) {
+  struct statvfs space{};
+  if (fstatvfs(repository.directory_fd(), &space) != 0)
+    return fail_errno(fmt::format("statvfs {}", repository.directory().string()));
+  return json{{"path", repository.directory().string()},
+              {"uuid", repository.catalog().identity().uuid.to_string()},
+              {"total_bytes", std::uint64_t{space.f_blocks} * space.f_frsize},
+              {"free_bytes", std::uint64_t{space.f_bavail} * space.f_frsize}};
+}
+
+json describe_data_service(const Subjects& subjects) {
+  const wire::ServerCounters& counters = subjects.data_service.counters();
+  return {{"listen", subjects.data_address},
+          {"connections", counters.connections.load()},
+          {"bytes_sent", counters.bytes_sent.load()},
+          {"bytes_received", counters.bytes_received.load()},
+          {"requests", counters.requests.load()}};
+}
+
+Result<rest::Response> answer_status(const Subjects& subjects) {
+  catalog::Catalog& catalog = subjects.repository.catalog();
+  ICBD_ASSIGN(auto repository, describe_repository(subjects.repository));
+  ICBD_ASSIGN(const auto images, catalog.images());
+  ICBD_ASSIGN(const auto versions, catalog.versions());
+  return rest::Response{.body = {{"role", "master"},
+                                 {"version", ICBD_VERSION},
+                                 {"repository", std::move(repository)},
+                                 {"data", describe_data_service(subjects)},
+                                 {"images", images.size()},
+                                 {"versions", versions.size()}}};
+}
+
+// A string member of the body; the empty string if it may be missing and is.
+Result<std::string> read_member(const json& body, const char* key, bool required) {
+  const auto found = body.find(key);
+  if (found == body.end() && !required) return std::string();
+  if (found == body.end() || !found->is_string())
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("the request needs \"{}\", a string", key));
+  return found->get<std::string>();
+}
+
+Result<repository::PublishRequest> read_publish_request(const std::string& image,
+                                                        const json& body) {
+  ICBD_TRY(catalog::check_image_name(image));
+  if (!body.is_object())
+    return fail(ErrorCode::invalid_argument,
+                R"(the request needs a body: {"path": "/…", "message": "…"})");
+  for (const auto& [key, value] : body.items())
+    if (key != "path" && key != "message")
+      return fail(
+          ErrorCode::invalid_argument,
+          fmt::format("the request has \"{}\", but only \"path\" and \"message\" are known", key));
+  ICBD_ASSIGN(const std::string path, read_member(body, "path", true));
+  ICBD_ASSIGN(std::string message, read_member(body, "message", false));
+  if (!path.starts_with('/') || path.contains('\0'))
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("\"{}\" is not an absolute path on the master", path));
+  if (message.size() > limits::message_length)
+    return fail(ErrorCode::too_large, fmt::format("the message has {} bytes, more than the {} "
+                                                  "allowed",
+                                                  message.size(), limits::message_length));
+  return repository::PublishRequest{.image = image, .path = path, .message = std::move(message)};
+}
+
+json describe_job(const JobReport& job) {
+  json description = {{"id", job.id},
+                      {"state", to_string(job.state)},
+                      {"bytes_done", job.bytes_done},
+                      {"bytes_total", job.bytes_total}};
+  if (job.result)
+    description["result"] = {{"version", rest::to_json(job.result->version)},
+                             {"bytes_hashed", job.result->bytes_hashed},
+                             {"bytes_inherited", job.result->bytes_inherited},
+                             {"warnings", job.result->warnings}};
+  if (job.error) description["error"] = rest::to_json(*job.error);
+  return description;
+}
+
+}  // namespace
+
+void add_status_route(rest::Router& router, const Subjects& subjects) {
+  router.add("GET", "/api/status",
+             [subjects](const rest::Request&, const rest::Router::Parameters&) {
+               return answer_status(subjects);
+             });
+}
+
+void add_publish_routes(rest::Router& router, PublishJobs& jobs) {
+  router.add("POST", "/api/images/{image}/versions",
+             [&jobs](const rest::Request& request,
+                     const rest::Router::Parameters& parameters) -> Result<rest::Response> {
+               constexpr int accepted = 202;
+               ICBD_ASSIGN(auto publication,
+                           read_publish_request(parameters.at("image"), request.body));
+               ICBD_ASSIGN(const std::string id, jobs.start(std::move(publication)));
+               return rest::Response{accepted, {{"job", id}}};
+             });
+  router.add("GET", "/api/jobs/{id}",
+             [&jobs](const rest::Request&,
+                     const rest::Router::Parameters& parameters) -> Result<rest::Response> {
+               ICBD_ASSIGN(const JobReport job, jobs.find(parameters.at("id")));
+               return rest::Response{.body = describe_job(job)};
+             });
+}
+
+}  // namespace icbd::master

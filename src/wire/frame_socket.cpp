@@ -1,0 +1,138 @@
+#include "frame_socket.h"
+
+#include <fmt/format.h>
+#include <limits.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <vector>
+
+namespace icbd::wire {
+namespace {
+
+using std::chrono::steady_clock;
+
+// Drops what was sent from the front of the list.
+void advance(std::span<iovec>& pieces, std::size_t sent) {
+  while (!pieces.empty() && sent >= pieces.front().iov_len) {
+    sent -= pieces.front().iov_len;
+    pieces = pieces.subspan(1);
+  }
+  if (pieces.empty()) return;
+  pieces.front().iov_base = static_cast<std::byte*>(pieces.front().iov_base) + sent;
+  pieces.front().iov_len -= sent;
+}
+
+Status send_pieces(int socket, std::span<iovec> pieces) {
+  while (!pieces.empty()) {
+    msghdr message{};
+    message.msg_iov = pieces.data();
+    message.msg_iovlen = std::min<std::size_t>(pieces.size(), IOV_MAX);
+    const ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    if (sent < 0 && errno == EAGAIN)
+      return fail(ErrorCode::timed_out, "the peer takes no data: the connection stalled");
+    if (sent < 0) return fail_errno("send to the peer");
+    advance(pieces, static_cast<std::size_t>(sent));
+  }
+  return {};
+}
+
+// sendmsg(2) does not change the bytes; iovec has no const form.
+iovec as_iovec(ByteView piece) {
+  return {const_cast<std::byte*>(piece.data()), piece.size()};
+}
+
+Status set_timeout(int socket, int option, std::chrono::milliseconds timeout) {
+  const timeval value{timeout.count() / 1000, (timeout.count() % 1000) * 1000};
+  if (setsockopt(socket, SOL_SOCKET, option, &value, sizeof value) != 0)
+    return fail_errno("set the timeout of a connection");
+  return {};
+}
+
+}  // namespace
+
+FrameSocket::FrameSocket(unique_fd socket, TrafficCounters traffic)
+    : socket_(std::move(socket)), traffic_(traffic), last_progress_(steady_clock::now()) {}
+
+Status FrameSocket::send(const OutgoingFrame& frame, ByteView payload) {
+  return send(frame, std::span<const ByteView>(&payload, 1));
+}
+
+Status FrameSocket::send(const OutgoingFrame& frame, std::span<const ByteView> pieces) {
+  std::size_t length = 0;
+  for (const ByteView piece : pieces) length += piece.size();
+  if (length > limits::frame_payload)
+    return fail(ErrorCode::too_large, fmt::format("a frame of {} bytes is over the limit of {}",
+                                                  length, limits::frame_payload));
+  FrameHeader header{.type = frame.type, .flags = frame.flags, .request_id = frame.request_id};
+  const std::lock_guard lock(send_mutex_);
+  header.sequence = send_sequence_++;
+  const auto encoded = encode_frame_header(header, pieces);
+  std::vector<iovec> vectors{as_iovec(encoded)};
+  for (const ByteView piece : pieces)
+    if (!piece.empty()) vectors.push_back(as_iovec(piece));
+  ICBD_TRY(send_pieces(socket_.get(), vectors));
+  traffic_.sent.fetch_add(encoded.size() + length, std::memory_order_relaxed);
+  return {};
+}
+
+Status FrameSocket::receive_exactly(std::span<std::byte> buffer, bool at_frame_start) {
+  const std::size_t wanted = buffer.size();
+  while (!buffer.empty()) {
+    const ssize_t got = recv(socket_.get(), buffer.data(), buffer.size(), 0);
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0 && errno == EAGAIN)
+      return fail(ErrorCode::timed_out, "the peer sends nothing: the connection stalled");
+    if (got < 0) return fail_errno("receive from the peer");
+    if (got == 0)
+      return fail(ErrorCode::unavailable, at_frame_start && buffer.size() == wanted
+                                              ? "the peer closed the connection"
+                                              : "the peer closed the connection within a frame");
+    traffic_.received.fetch_add(static_cast<std::uint64_t>(got), std::memory_order_relaxed);
+    last_progress_.store(steady_clock::now(), std::memory_order_relaxed);
+    buffer = buffer.subspan(static_cast<std::size_t>(got));
+  }
+  return {};
+}
+
+Result<IncomingFrame> FrameSocket::receive() {
+  std::array<std::byte, frame_header_size> encoded;
+  ICBD_TRY(receive_exactly(encoded, true));
+  IncomingFrame frame;
+  ICBD_ASSIGN(frame.header, decode_frame_header(encoded));
+  // Not set to zero first: the payload is received over all of it.
+  const auto buffer = std::make_shared_for_overwrite<std::byte[]>(frame.header.payload_length);
+  const std::span<std::byte> payload(buffer.get(), frame.header.payload_length);
+  ICBD_TRY(receive_exactly(payload, false));
+  ICBD_TRY(check_frame(encoded, payload));
+  if (frame.header.sequence != receive_sequence_)
+    return fail(ErrorCode::corrupt,
+                fmt::format("frame {} came where frame {} was due: one was lost or repeated",
+                            frame.header.sequence, receive_sequence_));
+  ++receive_sequence_;
+  frame.payload = payload;
+  frame.buffer = buffer;
+  return frame;
+}
+
+void FrameSocket::shut_down() {
+  ::shutdown(socket_.get(), SHUT_RDWR);
+}
+
+Status FrameSocket::set_receive_timeout(std::chrono::milliseconds timeout) {
+  return set_timeout(socket_.get(), SO_RCVTIMEO, timeout);
+}
+
+Status FrameSocket::set_send_timeout(std::chrono::milliseconds timeout) {
+  return set_timeout(socket_.get(), SO_SNDTIMEO, timeout);
+}
+
+steady_clock::time_point FrameSocket::last_progress() const {
+  return last_progress_.load(std::memory_order_relaxed);
+}
+
+}  // namespace icbd::wire

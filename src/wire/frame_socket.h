@@ -1,0 +1,73 @@
+// Frames over one connected stream socket.
+//
+// Purpose: the seam between the protocol and the way bytes reach the kernel: plain blocking calls
+// now. It numbers and checks frames in both directions and counts bytes; it knows nothing of
+// messages.
+// Lifecycle: construct with a connected socket in blocking mode. After an error the connection is
+// of no more use: shut_down() and destroy.
+// Guarantees: send() is thread-safe: frames never mix. receive() is for one thread at a time.
+// shut_down() may be called from any thread and wakes both. A payload is allocated only after its
+// length was held against limits::frame_payload, and returned only after its checksum matched.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+
+#include "icbd/base/bytes.h"
+#include "icbd/base/error.h"
+#include "icbd/base/unique_fd.h"
+#include "icbd/wire/frame.h"
+
+namespace icbd::wire {
+
+// Where a socket counts its bytes, headers included; outlives it.
+struct TrafficCounters {
+  std::atomic<std::uint64_t>& sent;
+  std::atomic<std::uint64_t>& received;
+};
+
+struct OutgoingFrame {
+  FrameType type{};
+  std::uint32_t request_id = 0;
+  std::uint8_t flags = 0;
+};
+
+struct IncomingFrame {
+  FrameHeader header;
+  std::shared_ptr<const std::byte[]> buffer;  // keeps `payload` alive
+  ByteView payload;
+};
+
+class FrameSocket {
+ public:
+  FrameSocket(unique_fd socket, TrafficCounters traffic);
+
+  // Sends the pieces as one payload. `too_large` over limits::frame_payload.
+  Status send(const OutgoingFrame& frame, std::span<const ByteView> pieces);
+  Status send(const OutgoingFrame& frame, ByteView payload = {});
+  // The next frame. `unavailable` if the peer has closed the connection.
+  Result<IncomingFrame> receive();
+
+  void shut_down();
+  // A call that moves no byte for so long fails `timed_out`; 0: for ever, as at first.
+  Status set_receive_timeout(std::chrono::milliseconds timeout);
+  Status set_send_timeout(std::chrono::milliseconds timeout);
+  // When a byte was last received.
+  std::chrono::steady_clock::time_point last_progress() const;
+
+ private:
+  Status receive_exactly(std::span<std::byte> buffer, bool at_frame_start);
+
+  unique_fd socket_;
+  TrafficCounters traffic_;
+  std::mutex send_mutex_;
+  std::uint32_t send_sequence_ = 0;     // guarded by send_mutex_
+  std::uint32_t receive_sequence_ = 0;  // of the receiving thread
+  std::atomic<std::chrono::steady_clock::time_point> last_progress_;
+};
+
+}  // namespace icbd::wire

@@ -1,0 +1,67 @@
+// Any bytes: the decoder gives commands or an error, the same in pieces of any size, and what it
+// gives survives encoding and decoding.
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "icbd/sendstream/decoder.h"
+#include "icbd/sendstream/dump.h"
+#include "icbd/sendstream/encoder.h"
+#include "sendstream_repair.h"
+
+namespace icbd::sendstream {
+namespace {
+
+void require(bool condition) {
+  if (!condition) std::abort();
+}
+
+std::string decode_one(const Bytes& encoded, std::uint32_t version) {
+  Decoder decoder;
+  decoder.feed(encode_header(version));
+  decoder.feed(encoded);
+  const auto command = decoder.next();
+  require(command && *command);
+  return dump(**command);
+}
+
+// A line per command, and the error at last.
+std::vector<std::string> decode(ByteView stream, std::size_t piece_size, bool encode_again) {
+  Decoder decoder;
+  std::vector<std::string> lines;
+  while (!stream.empty()) {
+    const ByteView piece = stream.first(std::min(piece_size, stream.size()));
+    stream = stream.subspan(piece.size());
+    decoder.feed(piece);
+    for (;;) {
+      const auto command = decoder.next();
+      if (!command) return lines.push_back(command.error().message()), lines;
+      if (!*command) break;
+      lines.push_back(dump(**command));
+      if (!encode_again) continue;
+      const auto encoded = encode(**command, decoder.version());
+      require(encoded && decode_one(*encoded, decoder.version()) == lines.back());
+    }
+  }
+  if (const Status status = decoder.finish(); !status) lines.push_back(status.error().message());
+  return lines;
+}
+
+void check(ByteView stream) {
+  const auto whole = decode(stream, stream.size() + 1, true);
+  require(whole == decode(stream, 1 + stream.size() % 97, false));
+}
+
+}  // namespace
+}  // namespace icbd::sendstream
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  const icbd::ByteView stream{reinterpret_cast<const std::byte*>(data), size};
+  icbd::sendstream::check(stream);
+  icbd::sendstream::check(icbd::sendstream::repair_checksums(stream));
+  return 0;
+}

@@ -1,0 +1,92 @@
+// A site: one master and one cache, each on a BTRFS of its own, and the view.
+//
+// Lifecycle: create() makes the filesystems and starts the master; start_cache() mounts the view.
+// The destructor ends both and removes everything.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "harness/loop_btrfs.h"
+#include "harness/process.h"
+#include "harness/run.h"
+#include "harness/temporary_directory.h"
+#include "harness/tree.h"
+#include "icbd/rest/http.h"
+
+namespace icbd::system_test {
+
+class Site {
+ public:
+  static Result<std::unique_ptr<Site>> create();
+  ~Site();
+
+  // The live subvolume that versions are published from.
+  std::filesystem::path live() const { return master_btrfs_->path() / "live"; }
+  std::filesystem::path master_version(const std::string& image, int number) const;
+  std::filesystem::path cache_version(const std::string& image, int number) const;
+  std::filesystem::path view(const std::string& image, int number) const;
+  const std::filesystem::path& mountpoint() const { return mountpoint_; }
+  const std::filesystem::path& folder() const { return folder_.path(); }
+  const std::filesystem::path& cache_root() const { return cache_btrfs_->path(); }
+
+  // Publishes live() as the next version and returns its number.
+  Result<int> publish(const std::string& image);
+  Result<nlohmann::json> publish_path(const std::string& image, const std::string& path);
+
+  Status start_master();
+  Status start_cache(const std::string& extra_configuration = "");
+  Status stop_master();
+  Status stop_cache();
+  harness::Process& master() { return *master_; }
+  harness::Process& cache() { return *cache_; }
+
+  Result<nlohmann::json> ask_master(const std::string& path) const;
+  Result<nlohmann::json> ask_cache(const std::string& path) const;
+  // Until the cache says so, or the deadline.
+  Status wait_until_listed(const std::string& image, int number) const;
+  Status wait_until_complete(const std::string& image, int number) const;
+  static Status wait_until(const std::function<bool()>& condition, const std::string& what);
+  // "remote", "arriving", "complete".
+  std::string state(const std::string& image, int number) const;
+
+ private:
+  explicit Site(harness::TemporaryDirectory folder) : folder_(std::move(folder)) {}
+
+  harness::TemporaryDirectory folder_;
+  std::filesystem::path mountpoint_;
+  std::unique_ptr<harness::LoopBtrfs> master_btrfs_, cache_btrfs_;
+  std::unique_ptr<harness::Process> master_, cache_;
+  // Fixed once taken, so that a restarted daemon is found again.
+  std::string master_rest_ = "127.0.0.1:0", master_data_ = "127.0.0.1:0",
+              cache_rest_ = "127.0.0.1:0";
+};
+
+// Base of the tests: a site with a running master.
+class SiteTest : public testing::Test {
+ protected:
+  void SetUp() override;
+  void TearDown() override;
+  // In the live subvolume, with `sh -e -u`.
+  void change(const std::string& script);
+  // EXPECTs that the version is the master's: through the view, byte by byte.
+  void expect_equal_through_view(const std::string& image, int number);
+  // EXPECTs that the landed subvolume is the master's and read-only.
+  void expect_landed_equal(const std::string& image, int number);
+
+  std::unique_ptr<Site> site;
+};
+
+#define ASSERT_DONE(expression)                                       \
+  do {                                                                \
+    const auto& icbd_done = (expression);                             \
+    ASSERT_TRUE(icbd_done.has_value()) << icbd_done.error().message(); \
+  } while (false)
+
+}  // namespace icbd::system_test

@@ -1,0 +1,250 @@
+#include "icbd/applier/applier.h"
+
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+
+#include "applier_fixture.h"
+#include "icbd/base/file.h"
+#include "icbd/base/limits.h"
+
+namespace icbd::applier {
+namespace {
+
+using namespace sendstream;
+using testing::HasSubstr;
+
+constexpr InodeNumber inode(300);
+
+class ApplierCommands : public ApplierTest {
+ protected:
+  void SetUp() override {
+    ApplierTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    make_subvolume("tree");
+    root = open_root("tree");
+    own = Uuid::random();
+  }
+
+  // A stream that has begun.
+  Applier begin(Options options = {.policy = {}, .hold_back = false}) {
+    Applier applier = make_applier(root, options);
+    EXPECT_TRUE(applier.apply(Subvolume{"tree", own, 1}));
+    return applier;
+  }
+  void must(Applier& applier, const Command& command) {
+    const Status status = applier.apply(command);
+    EXPECT_TRUE(status) << status.error().message();
+  }
+  Error refused(Applier& applier, const Command& command) {
+    const Status status = applier.apply(command);
+    return status ? Error(ErrorCode::internal, "accepted") : status.error();
+  }
+  std::string content(const std::string& name) {
+    const auto bytes = read_file(path() / "tree" / name, 1 << 20);
+    return bytes ? std::string(as_text(*bytes)) : bytes.error().message();
+  }
+  struct stat stat_of(const std::string& name) {
+    struct stat status{};
+    EXPECT_EQ(::lstat((path() / "tree" / name).c_str(), &status), 0) << name;
+    return status;
+  }
+  int flags_of(const std::string& name) {
+    const auto fd = open_file(path() / "tree" / name, O_RDONLY);
+    int flags = 0;
+    EXPECT_EQ(::ioctl(fd->get(), FS_IOC_GETFLAGS, &flags), 0);
+    return flags;
+  }
+
+  unique_fd root;
+  Uuid own;
+};
+
+TEST_F(ApplierCommands, AStreamHasOneSubvolumeFirstAndNothingAfterItsEnd) {
+  Applier early = make_applier(root);
+  EXPECT_THAT(refused(early, MakeFile{"f", inode}).message(), HasSubstr("begin with a subvolume"));
+
+  Applier twice = begin();
+  EXPECT_THAT(refused(twice, Subvolume{"other", Uuid::random(), 1}).message(),
+              HasSubstr("second subvolume"));
+
+  Applier late = begin();
+  EXPECT_EQ(late.finish().error().code(), ErrorCode::corrupt);
+  must(late, End{});
+  EXPECT_TRUE(late.finish());
+  EXPECT_THAT(refused(late, MakeFile{"f", inode}).message(), HasSubstr("after the end"));
+}
+
+TEST_F(ApplierCommands, AnErrorIsFinal) {
+  Applier applier = begin();
+  const Error error = refused(applier, Unlink{"nothing"});
+  EXPECT_THAT(error.message(), HasSubstr("unlink ./nothing"));
+  EXPECT_EQ(refused(applier, MakeFile{"f", inode}).message(), error.message());
+  EXPECT_EQ(applier.finish().error().message(), error.message());
+}
+
+TEST_F(ApplierCommands, TheStreamSaysWhatItIs) {
+  const Uuid parent = Uuid::random();
+  Applier applier = make_applier(root);
+  EXPECT_FALSE(applier.identity());
+  must(applier, Snapshot{"v", own, 7, parent, 6});
+  EXPECT_EQ(applier.identity()->uuid, own);
+  EXPECT_EQ(applier.identity()->transaction_id, 7u);
+  EXPECT_EQ(applier.identity()->parent_uuid, parent);
+
+  Applier twins = make_applier(root);
+  EXPECT_EQ(refused(twins, Snapshot{"v", own, 7, own, 6}).code(), ErrorCode::corrupt);
+}
+
+TEST_F(ApplierCommands, FilesAreMadeForTheirOwnerOnly) {
+  Applier applier = begin();
+  must(applier, MakeFile{"file", inode});
+  must(applier, MakeDirectory{"directory", inode});
+  must(applier, MakeFifo{"fifo", inode});
+  must(applier, MakeSocket{"socket", inode});
+  must(applier, MakeNode{"device", inode, 0x103, S_IFCHR | 0666});
+  EXPECT_EQ(stat_of("file").st_mode, S_IFREG | 0600u);
+  EXPECT_EQ(stat_of("directory").st_mode, S_IFDIR | 0700u);
+  EXPECT_EQ(stat_of("fifo").st_mode, S_IFIFO | 0600u);
+  EXPECT_EQ(stat_of("socket").st_mode, S_IFSOCK | 0600u);
+  EXPECT_EQ(stat_of("device").st_mode, S_IFCHR | 0600u);
+  EXPECT_EQ(stat_of("device").st_rdev, 0x103u);
+}
+
+TEST_F(ApplierCommands, DataCommands) {
+  Applier applier = begin();
+  must(applier, MakeFile{"f", inode});
+  must(applier, Write{"f", 0, as_bytes("0123456789")});
+  must(applier, Write{"f", 4, as_bytes("xy")});
+  EXPECT_EQ(content("f"), "0123xy6789");
+  must(applier, Truncate{"f", 5});
+  EXPECT_EQ(content("f"), "0123x");
+  must(applier, Fallocate{"f", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, {1, 2}});
+  EXPECT_EQ(content("f"), std::string("0\0\0003x", 5));
+}
+
+// The kernel sends no truncate after an extent that ends with the file.
+TEST_F(ApplierCommands, AnUpdateExtentGivesTheFileItsSize) {
+  Applier applier = begin();
+  must(applier, MakeFile{"f", inode});
+  must(applier, UpdateExtent{"f", {0, 13}});
+  EXPECT_EQ(stat_of("f").st_size, 13);
+  must(applier, UpdateExtent{"f", {2, 3}});
+  EXPECT_EQ(stat_of("f").st_size, 13);
+}
+
+TEST_F(ApplierCommands, ClonesShareOrCopy) {
+  Applier applier = begin();
+  const std::string blocks = std::string(4096, 'a') + std::string(4096, 'b') + "tail";
+  must(applier, MakeFile{"f", inode});
+  must(applier, Write{"f", 0, as_bytes(blocks)});
+  must(applier, MakeFile{"whole", inode});
+  must(applier, Clone{"whole", {0, blocks.size()}, own, 1, "f", 0});
+  EXPECT_EQ(content("whole"), blocks);
+  must(applier, MakeFile{"part", inode});
+  must(applier, Clone{"part", {1, 3}, own, 1, "f", 4095});  // off the blocks' edges
+  EXPECT_EQ(content("part"), std::string("\0abb", 4));
+  must(applier, Clone{"f", {4096, 4096}, own, 1, "f", 0});
+  EXPECT_EQ(content("f"), std::string(8192, 'a') + "tail");
+}
+
+TEST_F(ApplierCommands, ClonesThatMakeNoSenseAreCorrupt) {
+  const auto refused_clone = [this](const Clone& clone) {
+    shell("rm -f tree/f");
+    Applier applier = begin();
+    must(applier, MakeFile{"f", inode});
+    must(applier, Truncate{"f", 8192});
+    return refused(applier, clone);
+  };
+  EXPECT_EQ(refused_clone({"f", {0, 0}, own, 1, "f", 4096}).code(), ErrorCode::corrupt);
+  EXPECT_EQ(refused_clone({"f", {0, 4096}, own, 1, "f", 8192}).code(), ErrorCode::corrupt);
+  EXPECT_EQ(refused_clone({"f", {0, 4096}, own, 1, "f", 5000}).code(), ErrorCode::corrupt);
+  EXPECT_EQ(refused_clone({"f", {100, 4096}, own, 1, "f", 0}).code(), ErrorCode::corrupt);
+  EXPECT_EQ(refused_clone({"f", {0, 4096}, Uuid::random(), 1, "f", 0}).code(),
+            ErrorCode::not_found);
+}
+
+TEST_F(ApplierCommands, ModeOwnerAndTimes) {
+  Applier applier = begin();
+  must(applier, MakeFile{"f", inode});
+  must(applier, ChangeMode{"f", 06755});
+  must(applier, ChangeOwner{"f", 1000, 1001});
+  must(applier, SetTimes{"f", {11, 22}, {33, 44}, {55, 66}});
+  must(applier, MakeSymlink{"link", inode, "f"});
+  must(applier, ChangeOwner{"link", 5, 6});
+  must(applier, ChangeMode{"", 0711});
+  const struct stat file = stat_of("f");
+  // The kernel's chown would have removed setuid; the stream meant to keep it.
+  EXPECT_EQ(file.st_mode & 07777u, 06755u);
+  EXPECT_EQ(file.st_uid, 1000u);
+  EXPECT_EQ(file.st_gid, 1001u);
+  EXPECT_EQ(file.st_atim.tv_sec, 11);
+  EXPECT_EQ(file.st_atim.tv_nsec, 22);
+  EXPECT_EQ(file.st_mtim.tv_sec, 33);
+  EXPECT_EQ(stat_of("link").st_uid, 5u);
+  EXPECT_EQ(stat_of("").st_mode & 07777u, 0711u);
+}
+
+TEST_F(ApplierCommands, ModesAndOwnersThatAreNone) {
+  for (const Command& command : std::vector<Command>{
+           ChangeMode{"", 010644}, ChangeOwner{"", 0xffffffff, 0}, ChangeOwner{"", 0, 1ull << 40}}) {
+    Applier applier = begin();
+    EXPECT_EQ(refused(applier, command).code(), ErrorCode::corrupt);
+  }
+}
+
+TEST_F(ApplierCommands, FlagsThatForbidChangesAreSetAtTheEnd) {
+  constexpr std::uint64_t immutable = 1 << 6, append = 1 << 7, no_dump = 1 << 8;
+  Applier applier = begin();
+  must(applier, MakeFile{"f", inode});
+  must(applier, MakeDirectory{"d", inode});
+  must(applier, FileAttributes{"f", immutable | no_dump});
+  must(applier, FileAttributes{"d", append});
+  must(applier, Write{"f", 0, as_bytes("still writable")});
+  must(applier, Rename{"f", "d/renamed"});
+  must(applier, End{});
+  constexpr int known = FS_IMMUTABLE_FL | FS_APPEND_FL | FS_NODUMP_FL;
+  EXPECT_EQ(flags_of("d/renamed") & known, FS_IMMUTABLE_FL | FS_NODUMP_FL);
+  EXPECT_EQ(flags_of("d") & known, FS_APPEND_FL);
+  shell("chattr -i tree/d/renamed; chattr -a tree/d");
+}
+
+TEST_F(ApplierCommands, WhatIsNotSupportedSaysSo) {
+  for (const Command& command :
+       std::vector<Command>{EncodedWrite{"f", 0, 1, 1, 0, 0, 0, {}},
+                            EnableVerity{"f", 1, 4096, {}, {}}}) {
+    Applier applier = begin();
+    EXPECT_EQ(refused(applier, command).code(), ErrorCode::unsupported);
+  }
+}
+
+TEST_F(ApplierCommands, APolicyRefusesAndNamesPathAndKey) {
+  const auto refused_by = [this](Policy policy, const Command& command) {
+    shell("rm -f tree/f");
+    Applier applier = begin({.policy = policy, .hold_back = true});
+    must(applier, MakeFile{"f", inode});
+    must(applier, MakeDirectory{"d" + Uuid::random().to_string(), inode});
+    const Error error = refused(applier, command);
+    EXPECT_EQ(error.code(), ErrorCode::permission_denied);
+    return error.message();
+  };
+  EXPECT_THAT(refused_by({.allow_device_nodes = false}, MakeNode{"dev", inode, 1, S_IFBLK}),
+              testing::AllOf(HasSubstr("./dev"), HasSubstr("allow_device_nodes")));
+  EXPECT_THAT(refused_by({.allow_setuid = false}, ChangeMode{"f", 04755}),
+              testing::AllOf(HasSubstr("./f"), HasSubstr("allow_setuid")));
+  EXPECT_THAT(refused_by({.allow_security_xattrs = false}, SetXattr{"f", "security.capability", {}}),
+              testing::AllOf(HasSubstr("./f"), HasSubstr("security.capability"),
+                             HasSubstr("allow_security_xattrs")));
+
+  Applier applier = begin({.policy = {false, false, false}, .hold_back = true});
+  must(applier, MakeFifo{"fifo", inode});
+  must(applier, MakeDirectory{"shared", inode});
+  must(applier, ChangeMode{"shared", 02775});
+  must(applier, SetXattr{"shared", "user.x", {}});
+}
+
+}  // namespace
+}  // namespace icbd::applier

@@ -1,0 +1,105 @@
+#include "icbd/base/executor.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <memory>
+
+namespace icbd {
+namespace {
+
+using ::testing::ElementsAre;
+using namespace std::chrono_literals;
+
+// Runs one task on each thread and waits: what was posted before and is due has begun.
+void wait_for_turn(Executor& executor) {
+  std::promise<void> done;
+  executor.post([&done] { done.set_value(); });
+  done.get_future().wait();
+}
+
+TEST(Executor, RunsTasksInTheirOrder) {
+  Executor executor("test", 1);
+  std::vector<int> order;
+  for (int i = 0; i < 5; ++i) executor.post([&order, i] { order.push_back(i); });
+  wait_for_turn(executor);
+  EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4));
+}
+
+TEST(Executor, RunsDelayedTasksWhenTheyAreDue) {
+  Executor executor("test", 1);
+  std::vector<int> order;
+  std::promise<void> done;
+  const auto begin = std::chrono::steady_clock::now();
+  executor.post_after(60ms, [&] {
+    order.push_back(3);
+    done.set_value();
+  });
+  executor.post_after(30ms, [&] { order.push_back(2); });
+  executor.post([&] { order.push_back(1); });
+  done.get_future().wait();
+  EXPECT_THAT(order, ElementsAre(1, 2, 3));
+  EXPECT_GE(std::chrono::steady_clock::now() - begin, 60ms);
+}
+
+TEST(Executor, RunsAsManyTasksAtOnceAsItHasThreads) {
+  Executor executor("test", 2);
+  std::promise<void> first, second;
+  auto first_began = first.get_future(), second_began = second.get_future();
+  executor.post([&] {
+    first.set_value();
+    second_began.wait();  // ends only if the other runs beside it
+  });
+  executor.post([&] { second.set_value(); });
+  first_began.wait();
+  wait_for_turn(executor);
+}
+
+TEST(Executor, TasksMayPostTasks) {
+  Executor executor("test", 1);
+  std::promise<void> done;
+  executor.post([&] { executor.post([&] { done.set_value(); }); });
+  done.get_future().wait();
+}
+
+TEST(Executor, StoppingDropsAndDestroysWhatHasNotBegun) {
+  auto owned = std::make_shared<int>(0);
+  std::atomic<bool> ran = false;
+  Executor executor("test", 1);
+  executor.post_after(1h, [owned, &ran] { ran = true; });
+  EXPECT_EQ(owned.use_count(), 2);
+  executor.stop();
+  EXPECT_EQ(owned.use_count(), 1);
+  executor.post([owned, &ran] { ran = true; });
+  EXPECT_EQ(owned.use_count(), 1);
+  EXPECT_FALSE(ran);
+}
+
+TEST(Executor, StoppingLetsARunningTaskEnd) {
+  std::promise<void> began, go_on;
+  bool ended = false;
+  Executor executor("test", 1);
+  executor.post([&] {
+    began.set_value();
+    go_on.get_future().wait();
+    ended = true;
+  });
+  began.get_future().wait();
+  std::jthread stopper([&] { executor.stop(); });
+  go_on.set_value();
+  stopper.join();
+  EXPECT_TRUE(ended);
+}
+
+TEST(Executor, DestroysATaskBeforeTheNextBegins) {
+  Executor executor("test", 1);
+  const auto owned = std::make_shared<int>(0);
+  executor.post([owned] {});
+  wait_for_turn(executor);
+  EXPECT_EQ(owned.use_count(), 1);
+}
+
+}  // namespace
+}  // namespace icbd

@@ -1,0 +1,28 @@
+#include "icbd/base/log.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace icbd {
+namespace {
+
+TEST(Logger, SpeaksFromItsLevelUp) {
+  for (const auto& [name, level] : {std::pair("debug", spdlog::level::debug),
+                                    {"info", spdlog::level::info},
+                                    {"warning", spdlog::level::warn},
+                                    {"error", spdlog::level::err}}) {
+    const auto logger = make_logger("icbd", name);
+    ASSERT_TRUE(logger) << name;
+    EXPECT_EQ((*logger)->level(), level);
+  }
+}
+
+TEST(Logger, KnowsNoOtherLevels) {
+  const auto logger = make_logger("icbd", "loud");
+  ASSERT_FALSE(logger);
+  EXPECT_EQ(logger.error().code(), ErrorCode::invalid_argument);
+  EXPECT_THAT(logger.error().message(), ::testing::HasSubstr("\"loud\""));
+}
+
+}  // namespace
+}  // namespace icbd

@@ -1,0 +1,326 @@
+// Whole command lines, in this process, against a server that answers as the test says.
+#include "icbd/cli/cli.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include <map>
+#include <mutex>
+
+#include "icbd/base/unique_fd.h"
+#include "icbd/rest/http.h"
+
+#include "fake_terminal.h"
+
+namespace icbd::cli {
+namespace {
+
+using nlohmann::json;
+using ::testing::HasSubstr;
+
+// Answers "GET /api/status" and the like with what the test put there.
+class FakeServer {
+ public:
+  FakeServer() {
+    unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t length = sizeof address;
+    auto* const generic = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(socket.get(), generic, length), 0);
+    EXPECT_EQ(listen(socket.get(), 16), 0);
+    EXPECT_EQ(getsockname(socket.get(), generic, &length), 0);
+    url_ = fmt::format("http://127.0.0.1:{}", ntohs(address.sin_port));
+    server_ = std::make_unique<rest::HttpServer>(
+        std::move(socket), [this](const rest::Request& request) { return answer(request); },
+        make_silent_logger(), 1);
+  }
+  const std::string& url() const { return url_; }
+  void stop() { server_->stop(); }
+  void on(const std::string& request, json answer) {
+    const std::lock_guard lock(mutex_);
+    answers_[request] = std::move(answer);
+  }
+  void forget(const std::string& request) {
+    const std::lock_guard lock(mutex_);
+    answers_.erase(request);
+  }
+  json last_body() const {
+    const std::lock_guard lock(mutex_);
+    return last_body_;
+  }
+
+ private:
+  Result<rest::Response> answer(const rest::Request& request) {
+    std::string key = request.method + " ";
+    for (const std::string& segment : request.path) key += "/" + segment;
+    const std::lock_guard lock(mutex_);
+    last_body_ = request.body;
+    const auto found = answers_.find(key);
+    if (found == answers_.end()) return fail(ErrorCode::not_found, "there is nothing at " + key);
+    return rest::Response{.body = found->second};
+  }
+
+  mutable std::mutex mutex_;
+  std::map<std::string, json> answers_;
+  json last_body_;
+  std::string url_;
+  std::unique_ptr<rest::HttpServer> server_;
+};
+
+struct CliTest : ::testing::Test {
+  int run(const std::vector<std::string>& arguments, bool interactive = false,
+          unsigned width = 80) {
+    return cli::run(arguments, {.server = server.url(), .working_directory = "/home/operator"},
+                    fake.terminal(interactive, width));
+  }
+  std::string out() const { return fake.out.str(); }
+  std::string errors() const { return fake.errors.str(); }
+
+  FakeServer server;
+  testing::FakeTerminal fake;
+};
+
+json version(unsigned number, const std::string& state) {
+  return {{"image", "win11"},
+          {"number", number},
+          {"state", state},
+          {"published", "2026-11-20T13:45:00Z"},
+          {"message", "message " + std::to_string(number)},
+          {"data_bytes", 3u << 20}};
+}
+
+TEST_F(CliTest, ListsImages) {
+  server.on("GET /api/images", {{"images",
+                                 {{{"name", "empty"}, {"versions", 0}, {"latest", nullptr}},
+                                  {{"name", "win11"}, {"versions", 3}, {"latest", 3}}}}});
+  EXPECT_EQ(run({"list"}), exit_done);
+  EXPECT_EQ(out(),
+            "IMAGE  VERSIONS  LATEST\n"
+            "empty  0         -\n"
+            "win11  3         3\n");
+}
+
+TEST_F(CliTest, ListsVersionsWithHowFarTheyAre) {
+  json arriving = version(2, "arriving");
+  arriving["progress"] = {{"bytes_done", 42}, {"bytes_total", 100}};
+  server.on("GET /api/images/win11",
+            {{"name", "win11"}, {"versions", {version(1, "complete"), arriving}}});
+  EXPECT_EQ(run({"list", "win11"}), exit_done);
+  EXPECT_EQ(out(),
+            "VERSION  STATE          SIZE     PUBLISHED             MESSAGE\n"
+            "1        complete       3.0 MiB  2026-11-20T13:45:00Z  message 1\n"
+            "2        arriving 42 %  3.0 MiB  2026-11-20T13:45:00Z  message 2\n");
+}
+
+TEST_F(CliTest, TablesFitTheTerminalAndMessagesCannotSteerIt) {
+  json hostile = version(1, "complete");
+  hostile["message"] = "\x1b[2J" + std::string(100, 'm');
+  server.on("GET /api/images/win11", {{"name", "win11"}, {"versions", json::array({hostile})}});
+  EXPECT_EQ(run({"list", "win11"}, true, 70), exit_done);
+  EXPECT_EQ(out().find('\x1b'), std::string::npos);
+  EXPECT_THAT(out(), HasSubstr("?[2Jm"));
+  std::istringstream lines(out());
+  for (std::string line; std::getline(lines, line);)
+    EXPECT_LE(line.size(), 70 + std::string_view("…").size());
+}
+
+TEST_F(CliTest, JsonIsTheServersAnswer) {
+  const json answer = {{"images", json::array()}};
+  server.on("GET /api/images", answer);
+  EXPECT_EQ(run({"--json", "list"}), exit_done);
+  EXPECT_EQ(json::parse(out()), answer);
+}
+
+TEST_F(CliTest, OptionsOfAllCommandsMayFollowTheCommand) {
+  server.on("GET /api/images", {{"images", json::array()}});
+  EXPECT_EQ(run({"list", "--json"}), exit_done);
+  EXPECT_TRUE(json::parse(out()).contains("images"));
+}
+
+TEST_F(CliTest, PublishesAndFollowsTheJob) {
+  server.on("POST /api/images/win11/versions", {{"job", "7"}});
+  server.on("GET /api/jobs/7",
+            {{"id", "7"}, {"state", "running"}, {"bytes_done", 1}, {"bytes_total", 2}});
+  fake.on_pause = [this] {
+    server.on("GET /api/jobs/7", {{"id", "7"},
+                                  {"state", "done"},
+                                  {"result",
+                                   {{"version", version(4, "complete")},
+                                    {"bytes_hashed", 1u << 20},
+                                    {"bytes_inherited", 5u << 20},
+                                    {"warnings", {"a nested subvolume is left out"}}}}});
+    return true;
+  };
+  EXPECT_EQ(run({"publish", "win11", "images/../disk", "-m", "updates"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("publishing win11   50 %  1 B of 2 B\n"));
+  EXPECT_THAT(out(), HasSubstr("published win11@4: 1.0 MiB hashed, 5.0 MiB taken over"));
+  EXPECT_EQ(errors(), "warning: a nested subvolume is left out\n");
+}
+
+TEST_F(CliTest, ARelativePathIsMadeAbsoluteHere) {
+  server.on("POST /api/images/win11/versions", {{"job", "7"}});
+  EXPECT_EQ(run({"publish", "win11", "images/../disk", "-m", "updates", "--no-wait"}), exit_done);
+  EXPECT_EQ(server.last_body(), (json{{"path", "/home/operator/disk"}, {"message", "updates"}}));
+  EXPECT_EQ(out(), "job 7\n");
+}
+
+TEST_F(CliTest, AFailedPublicationIsAFailure) {
+  server.on("POST /api/images/win11/versions", {{"job", "7"}});
+  server.on("GET /api/jobs/7", {{"id", "7"},
+                                {"state", "failed"},
+                                {"error", {{"code", "io"}, {"message", "read error on disk"}}}});
+  EXPECT_EQ(run({"publish", "win11", "/disk", "-m", "m"}), exit_failed);
+  EXPECT_EQ(errors(), "icbd: read error on disk\n");
+}
+
+TEST_F(CliTest, ABadImageNameIsAUsageErrorFoundHere) {
+  EXPECT_EQ(run({"publish", "../x", "/disk", "-m", "m"}), exit_usage);
+  EXPECT_THAT(errors(), HasSubstr("../x"));
+}
+
+TEST_F(CliTest, StatusOfAMaster) {
+  server.on(
+      "GET /api/status",
+      {{"role", "master"},
+       {"version", "0.1.0"},
+       {"repository", {{"path", "/srv/icbd"}, {"total_bytes", 8u << 20}, {"free_bytes", 2u << 20}}},
+       {"data",
+        {{"listen", "127.0.0.1:5010"},
+         {"connections", 3},
+         {"requests", 12},
+         {"bytes_sent", 1u << 20}}},
+       {"images", 2},
+       {"versions", 5}});
+  EXPECT_EQ(run({"status"}), exit_done);
+  EXPECT_EQ(out(),
+            "role        master, icbd 0.1.0\n"
+            "repository  /srv/icbd, 2.0 MiB free of 8.0 MiB\n"
+            "data        127.0.0.1:5010, 3 connections, 12 requests, 1.0 MiB sent\n"
+            "images      2 with 5 versions\n");
+}
+
+json cache_status() {
+  json arriving = version(2, "arriving");
+  arriving["progress"] = {{"bytes_done", 1u << 20},
+                          {"bytes_total", 4u << 20},
+                          {"rate_bytes_per_second", 1u << 20},
+                          {"failure", "the master cannot be reached"}};
+  return {{"role", "cache"},
+          {"version", "0.1.0"},
+          {"repository", {{"path", "/srv/c"}, {"total_bytes", 8u << 20}, {"free_bytes", 0}}},
+          {"master", {{"address", "127.0.0.1:5010"}, {"reachable", false}}},
+          {"view", {{"mountpoint", "/var/lib/icbd"}}},
+          {"wire", {{"bytes_received", 1u << 20}}},
+          {"images", 1},
+          {"versions", {{"remote", 3}, {"arriving", 1}, {"complete", 2}}},
+          {"arriving", json::array({arriving})}};
+}
+
+TEST_F(CliTest, StatusOfACache) {
+  server.on("GET /api/status", cache_status());
+  EXPECT_EQ(run({"status"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("master      127.0.0.1:5010, not reachable\n"));
+  EXPECT_THAT(out(), HasSubstr("images      1 with 2 complete, 1 arriving, 3 remote versions\n"));
+  EXPECT_THAT(out(), HasSubstr("arriving    win11@2  25 %  1.0 MiB of 4.0 MiB  1.0 MiB/s  "
+                               "waiting: the master cannot be reached\n"));
+}
+
+TEST_F(CliTest, WatchShowsTheStatusUntilItIsLeft) {
+  server.on("GET /api/status", cache_status());
+  int pauses = 0;
+  fake.on_pause = [&] { return ++pauses < 3; };
+  EXPECT_EQ(run({"status", "--watch"}), exit_done);
+  EXPECT_EQ(pauses, 3);
+}
+
+TEST_F(CliTest, WaitsUntilAVersionIsComplete) {
+  json arriving = version(2, "arriving");
+  arriving["progress"] = {{"bytes_done", 1}, {"bytes_total", 2}};
+  server.on("GET /api/images/win11/versions/latest", arriving);
+  server.on("GET /api/images/win11/versions/2", arriving);
+  fake.on_pause = [this] {
+    server.on("GET /api/images/win11/versions/latest", version(3, "remote"));  // not waited for
+    server.on("GET /api/images/win11/versions/2", version(2, "complete"));
+    return true;
+  };
+  EXPECT_EQ(run({"wait", "win11"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("win11@2 is complete, 3.0 MiB\n"));
+}
+
+TEST_F(CliTest, WaitsForAVersionThatIsOnItsWayButNotForEver) {
+  fake.on_pause = [this] {
+    server.on("GET /api/images/win11/versions/2", version(2, "complete"));
+    return true;
+  };
+  EXPECT_EQ(run({"wait", "win11@2"}), exit_done);
+  server.forget("GET /api/images/win11/versions/2");
+  fake.on_pause = [] { return true; };
+  EXPECT_EQ(run({"wait", "win11@2"}), exit_not_found);
+}
+
+TEST_F(CliTest, WaitingEndsAtItsTimeout) {
+  server.on("GET /api/images/win11/versions/2", version(2, "remote"));
+  EXPECT_EQ(run({"wait", "win11@2", "--timeout", "1.5"}), exit_failed);
+  EXPECT_THAT(errors(), HasSubstr("win11@2 was not complete within 1.5 s"));
+}
+
+TEST_F(CliTest, WhatIsNotThereHasAnExitCodeOfItsOwn) {
+  EXPECT_EQ(run({"list", "win12"}), exit_not_found);
+  EXPECT_THAT(errors(), HasSubstr("icbd: there is nothing at"));
+}
+
+TEST_F(CliTest, AServerThatIsNotThereHasAnExitCodeOfItsOwn) {
+  server.stop();
+  EXPECT_EQ(run({"list"}), exit_unreachable);
+  EXPECT_THAT(errors(), HasSubstr(server.url()));
+}
+
+TEST_F(CliTest, TheServerOptionGoesOverTheEnvironment) {
+  FakeServer other;
+  other.on("GET /api/images", {{"images", json::array()}});
+  EXPECT_EQ(run({"--server", other.url(), "list"}), exit_done);
+  EXPECT_EQ(run({"--server", "nonsense", "list"}), exit_usage);
+}
+
+TEST_F(CliTest, AnAnswerOfAnotherFormIsAnErrorNotACrash) {
+  server.on("GET /api/images", {{"images", {{{"name", 7}}}}});
+  EXPECT_EQ(run({"list"}), exit_failed);
+  server.on("GET /api/images", json::array());
+  EXPECT_EQ(run({"list"}), exit_failed);
+}
+
+TEST_F(CliTest, AMistypedCommandIsGuessed) {
+  EXPECT_EQ(run({"pubish", "win11", "/disk", "-m", "m"}), exit_usage);
+  EXPECT_THAT(errors(), HasSubstr("\"pubish\" is not a command or option of icbd; did you mean "
+                                  "publish?"));
+}
+
+TEST_F(CliTest, AMistypedOptionIsGuessed) {
+  EXPECT_EQ(run({"publish", "win11", "/disk", "--mesage", "m"}), exit_usage);
+  EXPECT_THAT(errors(), HasSubstr("did you mean --message?"));
+}
+
+TEST_F(CliTest, MissingArgumentsAreUsageErrors) {
+  EXPECT_EQ(run({}), exit_usage);
+  EXPECT_EQ(run({"publish", "win11"}), exit_usage);
+  EXPECT_EQ(run({"publish", "win11", "/disk"}), exit_usage);
+  EXPECT_EQ(run({"wait", "win11", "--timeout", "soon"}), exit_usage);
+}
+
+TEST_F(CliTest, HelpAndVersionAreNoErrors) {
+  EXPECT_EQ(run({"--help"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("publish"));
+  EXPECT_EQ(run({"publish", "--help"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("--no-wait"));
+  EXPECT_EQ(run({"--version"}), exit_done);
+  EXPECT_EQ(errors(), "");
+}
+
+}  // namespace
+}  // namespace icbd::cli

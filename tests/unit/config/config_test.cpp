@@ -1,0 +1,215 @@
+#include "icbd/config/config.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "harness/temporary_directory.h"
+#include "icbd/base/file.h"
+
+namespace icbd::config {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::StartsWith;
+using namespace std::chrono_literals;
+
+constexpr std::string_view repository = "[repository]\npath = \"/srv/icbd\"\n";
+
+// The error that a cache's configuration gets; line 3 is the first of `text`.
+std::string cache_error(std::string_view text) {
+  const auto cache = parse_cache(std::string(repository).append(text), "cache.toml");
+  if (cache) return "no error";
+  EXPECT_EQ(cache.error().code(), ErrorCode::invalid_argument);
+  return cache.error().message();
+}
+
+TEST(Config, TakesDefaultsForWhatIsNotSaid) {
+  const Cache cache = parse_cache(repository, "cache.toml").value();
+  EXPECT_EQ(cache.repository, "/srv/icbd");
+  EXPECT_EQ(cache.mountpoint, "/var/lib/icbd");
+  EXPECT_EQ(cache.fetch_timeout, 20s);
+  EXPECT_TRUE(cache.allow_setuid);
+  EXPECT_FALSE(cache.insecure_plaintext);
+}
+
+TEST(Config, ReadsEveryKeyOfACache) {
+  const auto cache = parse_cache(R"(
+    insecure_plaintext = true
+    node.name = "rack-7"
+    [repository]
+    path = "/store"
+    [view]
+    mountpoint = "/images"
+    [master]
+    data = "imgs.example:6010"
+    poll_interval = 0.25
+    [rest]
+    listen = "0.0.0.0:6009"
+    [log]
+    level = "debug"
+    [fetch]
+    timeout = 5
+    [policy]
+    device_nodes = false
+    setuid = false
+    security_xattrs = false
+  )", "cache.toml");
+  ASSERT_TRUE(cache) << cache.error().message();
+  Cache expected;
+  expected.repository = "/store";
+  expected.mountpoint = "/images";
+  expected.master_data = "imgs.example:6010";
+  expected.rest_listen = "0.0.0.0:6009";
+  expected.log_level = "debug";
+  expected.node_name = "rack-7";
+  expected.fetch_timeout = 5s;
+  expected.poll_interval = 250ms;
+  expected.allow_device_nodes = expected.allow_setuid = expected.allow_security_xattrs = false;
+  expected.insecure_plaintext = true;
+  EXPECT_EQ(*cache, expected);
+}
+
+TEST(Config, ReadsEveryKeyOfAMaster) {
+  const auto master = parse_master(R"(
+    insecure_plaintext = true
+    repository = { path = "/store" }
+    rest = { listen = "[::]:0" }
+    data = { listen = "10.0.0.1:6010" }
+    log = { level = "error" }
+  )", "master.toml");
+  ASSERT_TRUE(master) << master.error().message();
+  const Master expected{"/store", "[::]:0", "10.0.0.1:6010", "error", true};
+  EXPECT_EQ(*master, expected);
+}
+
+TEST(Config, SuggestsWhatAnUnknownKeyWasMeantToBe) {
+  EXPECT_EQ(cache_error("\n\n\n[view]\nmountpiont = \"/x\""),
+            "cache.toml:7: unknown key \"mountpiont\" in [view]; did you mean \"mountpoint\"?");
+  EXPECT_EQ(cache_error("[view]\ncolour = 1"), "cache.toml:4: unknown key \"colour\" in [view]");
+  EXPECT_EQ(cache_error("[veiw]\n"), "cache.toml:3: unknown table [veiw]; did you mean [view]?");
+  EXPECT_EQ(cache_error("[something]\n"), "cache.toml:3: unknown table [something]");
+  EXPECT_EQ(parse_cache("insecure_plain_text = true", "c").error().message(),
+            "c:1: unknown key \"insecure_plain_text\"; did you mean \"insecure_plaintext\"?");
+}
+
+TEST(Config, SaysWhereAKeyBelongs) {
+  EXPECT_EQ(parse_cache("mountpoint = \"/x\"", "c").error().message(),
+            "c:1: unknown key \"mountpoint\"; it belongs in [view]");
+  EXPECT_EQ(cache_error("insecure_plaintext = true"),
+            "cache.toml:3: unknown key \"insecure_plaintext\" in [repository]; it belongs at the "
+            "top of the file");
+}
+
+TEST(Config, NeedsARepository) {
+  EXPECT_EQ(parse_cache("", "c").error().message(), "c: [repository] path is missing");
+  EXPECT_EQ(parse_master("", "m").error().message(), "m: [repository] path is missing");
+}
+
+TEST(Config, RefusesWrongTypes) {
+  EXPECT_EQ(cache_error("[view]\nmountpoint = 7"),
+            "cache.toml:4: [view] mountpoint must be a text in quotes, not a number");
+  EXPECT_EQ(cache_error("[policy]\nsetuid = \"yes\""),
+            "cache.toml:4: [policy] setuid must be true or false, not a text");
+  EXPECT_EQ(cache_error("[policy]\nsetuid = 1"),
+            "cache.toml:4: [policy] setuid must be true or false, not a number");
+  EXPECT_EQ(cache_error("[fetch]\ntimeout = \"20s\""),
+            "cache.toml:4: [fetch] timeout must be a number of seconds, not a text");
+  EXPECT_EQ(cache_error("[[view]]\n"), "cache.toml:3: [view] must be a table, not an array");
+  EXPECT_EQ(cache_error("[log.level]\n"),
+            "cache.toml:3: [log] level must be a text in quotes, not a table");
+  EXPECT_EQ(parse_cache("view = 1979-05-27", "c").error().message(),
+            "c:1: [view] must be a table, not a date or time");
+}
+
+TEST(Config, RefusesRelativePaths) {
+  EXPECT_EQ(cache_error("[view]\nmountpoint = \"images\""),
+            "cache.toml:4: [view] mountpoint must be an absolute path, not \"images\"");
+  EXPECT_THAT(cache_error("[view]\nmountpoint = \"\""), HasSubstr("absolute path, not \"\""));
+  EXPECT_THAT(cache_error("[view]\nmountpoint = \"/a\\u0000b\""), HasSubstr("absolute path"));
+}
+
+TEST(Config, KeepsRepositoryAndMountpointApart) {
+  for (const char* mountpoint : {"/srv/icbd", "/srv/icbd/", "/srv", "/", "/srv/icbd/view",
+                                 "/srv/x/../icbd", "/srv//icbd/./view"})
+    EXPECT_THAT(cache_error(std::string("[view]\nmountpoint = \"") + mountpoint + "\""),
+                HasSubstr("must lie outside each other"))
+        << mountpoint;
+  for (const char* mountpoint : {"/srv/icbd-view", "/srv/view", "/icbd"})
+    EXPECT_EQ(cache_error(std::string("[view]\nmountpoint = \"") + mountpoint + "\""), "no error");
+}
+
+TEST(Config, RefusesTimesOutOfRange) {
+  for (const char* seconds : {"0", "-1", "0.01", "3601", "inf", "-inf", "nan", "1e300",
+                              "9223372036854775807"})
+    EXPECT_EQ(cache_error(std::string("[fetch]\ntimeout = ") + seconds),
+              "cache.toml:4: [fetch] timeout must be 0.1 to 3600 seconds");
+}
+
+TEST(Config, RefusesMalformedAddresses) {
+  EXPECT_EQ(cache_error("[rest]\nlisten = \"localhost\""),
+            "cache.toml:4: [rest] listen must be host:port, for example 127.0.0.1:5009 or "
+            "[::1]:5009, not \"localhost\"");
+  EXPECT_THAT(cache_error("[master]\ndata = \"imgs.example:0\""), HasSubstr("[master] data must"));
+}
+
+TEST(Config, ListensToOtherMachinesOnlyWhenToldInSoManyWords) {
+  EXPECT_THAT(cache_error("[rest]\nlisten = \"0.0.0.0:5009\""),
+              AllOf(StartsWith("cache.toml:4: [rest] listen \"0.0.0.0:5009\""),
+                    HasSubstr("insecure_plaintext = true")));
+  const std::string master = std::string(repository) + "[data]\nlisten = \"[::]:5010\"\n";
+  EXPECT_THAT(parse_master(master, "m").error().message(), HasSubstr("insecure_plaintext = true"));
+  EXPECT_TRUE(parse_master("insecure_plaintext = true\n" + master, "m"));
+  EXPECT_FALSE(parse_master("insecure_plaintext = false\n" + master, "m"));
+}
+
+TEST(Config, RefusesUnknownLogLevelsAndOddNames) {
+  EXPECT_EQ(cache_error("[log]\nlevel = \"warn\""),
+            "cache.toml:4: [log] level must be one of debug, info, warning, error, not \"warn\"");
+  EXPECT_THAT(cache_error("[log]\nlevel = \"eror\""), HasSubstr("did you mean \"error\"?"));
+  EXPECT_THAT(cache_error("[node]\nname = \"my cache\""), StartsWith("cache.toml:4: [node] name"));
+}
+
+TEST(Config, SaysWhereTheSyntaxIsWrongAndWhy) {
+  const std::string unterminated = cache_error("[view]\nmountpoint = \"/x");
+  EXPECT_THAT(unterminated, StartsWith("cache.toml:4: "));
+  EXPECT_THAT(unterminated, HasSubstr("string"));
+  EXPECT_THAT(cache_error("[view]\n\nnonsense"), StartsWith("cache.toml:5: "));
+  EXPECT_THAT(cache_error("path = \"/twice\""), StartsWith("cache.toml:3: "));
+  EXPECT_THAT(cache_error("\xff"), StartsWith("cache.toml:3: "));
+  EXPECT_THAT(cache_error("x = " + std::string(10'000, '[')), StartsWith("cache.toml:3: "));
+}
+
+class ConfigFile : public ::testing::Test {
+ protected:
+  harness::TemporaryDirectory directory_ = harness::TemporaryDirectory::create().value();
+  std::filesystem::path file_ = directory_.path() / "icbd.toml";
+};
+
+TEST_F(ConfigFile, IsNamedInErrors) {
+  ASSERT_TRUE(replace_file(file_, as_bytes("\nnonsense = 1\n")));
+  EXPECT_EQ(load_master(file_).error().message(),
+            file_.string() + ":2: unknown key \"nonsense\"");
+  EXPECT_THAT(load_cache(file_).error().message(), StartsWith(file_.string()));
+}
+
+TEST_F(ConfigFile, IsLoaded) {
+  ASSERT_TRUE(replace_file(file_, as_bytes(repository)));
+  EXPECT_EQ(load_master(file_)->repository, "/srv/icbd");
+  EXPECT_EQ(load_cache(file_)->repository, "/srv/icbd");
+}
+
+TEST_F(ConfigFile, MustExist) {
+  const auto cache = load_cache(file_);
+  ASSERT_FALSE(cache);
+  EXPECT_EQ(cache.error().code(), ErrorCode::not_found);
+  EXPECT_THAT(cache.error().message(), HasSubstr(file_.string()));
+}
+
+TEST_F(ConfigFile, IsOfAModestSize) {
+  ASSERT_TRUE(replace_file(file_, Bytes(2 * 1024 * 1024, std::byte{'#'})));
+  EXPECT_EQ(load_cache(file_).error().code(), ErrorCode::too_large);
+}
+
+}  // namespace
+}  // namespace icbd::config

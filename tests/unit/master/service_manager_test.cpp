@@ -1,0 +1,53 @@
+#include "service_manager.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+
+#include "icbd/base/unique_fd.h"
+
+namespace icbd::master {
+namespace {
+
+// Plays systemd: an abstract datagram socket, named in the environment.
+struct ServiceManager : ::testing::Test {
+  ServiceManager() : socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)) {
+    const std::string name = "@icbd-notify-test-" + std::to_string(getpid());
+    sockaddr_un address{};
+    address.sun_family = AF_UNIX;
+    std::memcpy(address.sun_path + 1, name.data() + 1, name.size() - 1);
+    const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+    EXPECT_EQ(bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), length), 0);
+    setenv("NOTIFY_SOCKET", name.c_str(), 1);
+  }
+  ~ServiceManager() override { unsetenv("NOTIFY_SOCKET"); }
+  unique_fd socket;
+};
+
+TEST_F(ServiceManager, IsToldTheState) {
+  const Status told = notify_service_manager("READY=1");
+  ASSERT_TRUE(told) << told.error().message();
+  char buffer[100];
+  const ssize_t got = recv(socket.get(), buffer, sizeof buffer, 0);
+  ASSERT_GT(got, 0);
+  EXPECT_EQ(std::string_view(buffer, static_cast<std::size_t>(got)), "READY=1");
+}
+
+TEST_F(ServiceManager, ThatIsGoneIsAnError) {
+  socket.reset();
+  EXPECT_FALSE(notify_service_manager("READY=1"));
+}
+
+TEST(ServiceManagerAbsent, NothingIsSaid) {
+  unsetenv("NOTIFY_SOCKET");
+  EXPECT_TRUE(notify_service_manager("READY=1"));
+}
+
+}  // namespace
+}  // namespace icbd::master

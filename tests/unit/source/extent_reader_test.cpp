@@ -1,0 +1,81 @@
+#include "extent_reader.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+
+#include <optional>
+
+#include "icbd/base/file.h"
+#include "icbd/base/limits.h"
+
+#include "harness/run.h"
+#include "harness/temporary_directory.h"
+
+namespace icbd::source {
+namespace {
+
+constexpr std::uint64_t chunk = limits::chunk_size;
+
+class ExtentReaderTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    auto folder = harness::TemporaryDirectory::create();
+    ASSERT_TRUE(folder) << folder.error().message();
+    folder_.emplace(std::move(*folder));
+    ASSERT_TRUE(harness::shell_checked("cd " + folder_->path().string() +
+                                       "; head -c 4M /dev/urandom > a; head -c 1M a > b"));
+    auto root = open_file(folder_->path(), O_RDONLY | O_DIRECTORY);
+    ASSERT_TRUE(root);
+    root_ = std::move(*root);
+    open_files_.emplace(root_.get(), 4);
+  }
+
+  // Reads; returns how many different buffers the bytes came in: the number of reads.
+  std::size_t reads_of(const std::vector<Extent>& extents) {
+    std::vector<std::shared_ptr<const void>> owners;
+    const Status read =
+        read_extents(files_, *open_files_, extents, [&](const ExtentData& data) -> Status {
+          if (owners.empty() || owners.back() != data.owner) owners.push_back(data.owner);
+          return {};
+        });
+    EXPECT_TRUE(read) << read.error().message();
+    return owners.size();
+  }
+
+  std::optional<harness::TemporaryDirectory> folder_;
+  unique_fd root_;
+  std::optional<OpenFiles> open_files_;
+  std::vector<ServedFile> files_ = {{.path = "a", .size = 4 << 20, .is_file = true},
+                                    {.path = "b", .size = 1 << 20, .is_file = true}};
+};
+
+TEST_F(ExtentReaderTest, NeighboursAreReadAtOnce) {
+  const FileIndex a(0);
+  EXPECT_EQ(reads_of({{a, {0, chunk}}, {a, {chunk, chunk}}, {a, {2 * chunk, 10}}}), 1u);
+}
+
+TEST_F(ExtentReaderTest, GapsAndOtherFilesAreNot) {
+  const FileIndex a(0);
+  const FileIndex b(1);
+  EXPECT_EQ(reads_of({{a, {0, chunk}}, {a, {2 * chunk, chunk}}, {b, {3 * chunk, chunk}}}), 3u);
+}
+
+TEST_F(ExtentReaderTest, OneReadIsAtMostAMebibyte) {
+  std::vector<Extent> extents;
+  for (std::uint64_t i = 0; i < 32; ++i) extents.push_back({FileIndex(0), {i * chunk, chunk}});
+  EXPECT_EQ(reads_of(extents), 4u);
+}
+
+TEST_F(ExtentReaderTest, AFileShorterThanItsManifestIsCorrupt) {
+  files_[1].size = 2 << 20;
+  const std::vector<Extent> extents = {{FileIndex(1), {chunk * 7, chunk}},
+                                       {FileIndex(1), {chunk * 8, chunk}}};
+  const Status read =
+      read_extents(files_, *open_files_, extents, [](const ExtentData&) -> Status { return {}; });
+  ASSERT_FALSE(read);
+  EXPECT_EQ(read.error().code(), ErrorCode::corrupt);
+  EXPECT_TRUE(read.error().message().starts_with("\"b\": ")) << read.error().message();
+}
+
+}  // namespace
+}  // namespace icbd::source

@@ -1,0 +1,66 @@
+#include "icbd/source/repository_source.h"
+
+#include "source_contract.h"
+
+namespace icbd::source {
+namespace {
+
+struct RepositorySourceFactory {
+  Result<std::unique_ptr<Source>> make(repository::Repository& repository) {
+    return std::make_unique<RepositorySource>(repository);
+  }
+};
+
+}  // namespace
+
+INSTANTIATE_TYPED_TEST_SUITE_P(Repository, SourceContract, RepositorySourceFactory);
+
+namespace {
+
+class RepositorySourceTest : public SourceContract<RepositorySourceFactory> {};
+
+// More than are kept open, and each a second time.
+TEST_F(RepositorySourceTest, ServesMoreVersionsThanItKeepsOpen) {
+  std::vector<catalog::VersionFacts> versions = {first_, second_};
+  while (versions.size() < 12) {
+    in_live(fmt::format("echo {} > d/file", versions.size()));
+    versions.push_back(publish());
+  }
+  for (int round = 0; round < 2; ++round)
+    for (const auto& facts : versions) {
+      const FileIndex file = index_of(facts.manifest, "d/file");
+      EXPECT_TRUE(ask(facts.manifest, {file, {0, 2}}));
+    }
+}
+
+TEST_F(RepositorySourceTest, ServesMoreFilesThanItKeepsOpen) {
+  in_live("for i in $(seq 100 199); do echo $i > f$i; done");
+  const auto facts = publish();
+  const std::uint32_t first = index_of(facts.manifest, "f100").value();
+  std::vector<Extent> extents;
+  for (std::uint32_t i = 0; i < 200; ++i)
+    extents.push_back({FileIndex(first + i * 7 % 100), {0, 4}});
+  const Status read = source_->extents(
+      facts.manifest, extents, Priority::bulk, [&](const ExtentData& data) -> Status {
+        EXPECT_EQ(as_text(data.data), fmt::format("{}\n", 100 + data.extent.file.value() - first));
+        return {};
+      });
+  EXPECT_TRUE(read) << read.error().message();
+}
+
+// Data that is zero, though no hole, is not sent either.
+TEST_F(RepositorySourceTest, ZerosAreSaidNotSent) {
+  in_live("head -c 300000 /dev/zero > zeros");
+  const auto facts = publish();
+  const std::vector<Extent> extents = {{index_of(facts.manifest, "zeros"), {0, 1000}}};
+  const Status read = source_->extents(facts.manifest, extents, Priority::bulk,
+                                       [&](const ExtentData& data) -> Status {
+                                         EXPECT_TRUE(data.all_zero);
+                                         EXPECT_TRUE(data.data.empty());
+                                         return {};
+                                       });
+  EXPECT_TRUE(read) << read.error().message();
+}
+
+}  // namespace
+}  // namespace icbd::source

@@ -1,0 +1,173 @@
+#include "messages.h"
+
+#include <gtest/gtest.h>
+
+#include "icbd/base/limits.h"
+#include "icbd/wire/frame.h"
+
+#include "fake_source.h"
+
+namespace icbd::wire {
+namespace {
+
+using testing::FakeSource;
+
+// Every shorter beginning of the payload, and one byte more, must be refused.
+template <typename Decode>
+void expect_strict(const Bytes& payload, Decode decode) {
+  ASSERT_TRUE(decode(payload));
+  for (std::size_t length = 0; length < payload.size(); ++length)
+    EXPECT_FALSE(decode(ByteView(payload).first(length))) << "cut to " << length;
+  Bytes longer = payload;
+  longer.push_back(std::byte{0});
+  EXPECT_FALSE(decode(longer)) << "with a byte too many";
+}
+
+TEST(Messages, Hello) {
+  const Hello hello{.protocol = protocol_version,
+                    .role = NodeRole::cache,
+                    .channel = ChannelKind::bulk,
+                    .node_name = "cache-7"};
+  const Bytes payload = encode(hello);
+  expect_strict(payload, decode_hello);
+  const auto decoded = decode_hello(payload);
+  EXPECT_EQ(decoded->protocol, protocol_version);
+  EXPECT_EQ(decoded->channel, ChannelKind::bulk);
+  EXPECT_EQ(decoded->node_name, "cache-7");
+}
+
+TEST(Messages, HelloOfAnotherVersionIsReadNoFurtherThanItsVersion) {
+  ByteWriter writer;
+  writer.write(std::uint16_t{99});
+  writer.write_text("whatever version 99 has here");
+  const auto decoded = decode_hello(writer.view());
+  ASSERT_TRUE(decoded);
+  EXPECT_EQ(decoded->protocol, 99);
+}
+
+TEST(Messages, CatalogRequest) {
+  expect_strict(encode(CatalogRequest{.known = 77}), decode_catalog_request);
+  EXPECT_EQ(decode_catalog_request(encode(CatalogRequest{.known = 77}))->known, 77u);
+  EXPECT_EQ(decode_catalog_request(encode(CatalogRequest{}))->known, std::nullopt);
+  EXPECT_FALSE(decode_catalog_request(Bytes{std::byte{2}}));
+}
+
+TEST(Messages, CatalogReply) {
+  const FakeSource source;
+  const Bytes payload = encode(CatalogReply(source.snapshot));
+  expect_strict(payload, decode_catalog_reply);
+  const auto decoded = decode_catalog_reply(payload);
+  ASSERT_TRUE(*decoded);
+  EXPECT_EQ((*decoded)->repository, source.snapshot.repository);
+  EXPECT_EQ((*decoded)->change_number, source.snapshot.change_number);
+  EXPECT_EQ((*decoded)->images, source.snapshot.images);
+  EXPECT_EQ((*decoded)->versions, source.snapshot.versions);
+  EXPECT_EQ(*decode_catalog_reply(encode(CatalogReply())), std::nullopt);
+}
+
+TEST(Messages, CatalogWithAnEvilNameIsRefused) {
+  for (const std::string_view name : {"../up", ".hidden", "", "a/b", "latest"}) {
+    FakeSource source;
+    source.snapshot.versions.front().image = name;
+    EXPECT_FALSE(decode_catalog_reply(encode(CatalogReply(source.snapshot)))) << name;
+    source.snapshot.versions.clear();
+    source.snapshot.images = {std::string(name)};
+    EXPECT_FALSE(decode_catalog_reply(encode(CatalogReply(source.snapshot)))) << name;
+  }
+}
+
+TEST(Messages, CountThatThePayloadCannotHoldIsRefusedBeforeMemoryIsTaken) {
+  ByteWriter writer;
+  writer.write_uuid(Uuid::random());
+  writer.write(std::uint64_t{1});
+  writer.write(std::uint32_t{900'000});  // images
+  EXPECT_FALSE(decode_catalog_reply(writer.view()));
+}
+
+TEST(Messages, ShapeRequestAndBegin) {
+  const source::ShapeRequest request{.manifest = sha256(as_bytes("m")),
+                                     .offered = {Uuid::random(), Uuid::random()}};
+  const Bytes payload = encode(request);
+  expect_strict(payload, decode_shape_request);
+  EXPECT_EQ(decode_shape_request(payload)->manifest, request.manifest);
+  EXPECT_EQ(decode_shape_request(payload)->offered, request.offered);
+
+  const source::ShapeBegin begin{.parent = request.offered.back()};
+  expect_strict(encode(begin), decode_shape_begin);
+  EXPECT_EQ(decode_shape_begin(encode(begin))->parent, begin.parent);
+  EXPECT_EQ(decode_shape_begin(encode(source::ShapeBegin{}))->parent, std::nullopt);
+}
+
+TEST(Messages, TooManyOfferedParentsAreRefused) {
+  source::ShapeRequest request;
+  request.offered.resize(limits::offered_parents + 1);
+  EXPECT_FALSE(decode_shape_request(encode(request)));
+}
+
+TEST(Messages, Pages) {
+  const PagesRequest request{.manifest = sha256(as_bytes("m")),
+                             .digests = {sha256(as_bytes("1")), sha256(as_bytes("2"))}};
+  expect_strict(encode(request), decode_pages_request);
+  EXPECT_EQ(decode_pages_request(encode(request))->digests, request.digests);
+
+  const std::vector<Bytes> pages = {Bytes(5, std::byte{1}), Bytes()};
+  const Bytes payload = encode_pages_reply(pages);
+  expect_strict(payload, [](ByteView view) { return decode_pages_reply(view, 2); });
+  EXPECT_EQ(*decode_pages_reply(payload, 2), pages);
+  EXPECT_FALSE(decode_pages_reply(payload, 1)) << "more pages than were asked for";
+}
+
+TEST(Messages, ExtentsRequest) {
+  const ExtentsRequest request{.manifest = sha256(as_bytes("m")),
+                               .priority = source::Priority::bulk,
+                               .extents = FakeSource::chunks(3)};
+  const Bytes payload = encode(request);
+  expect_strict(payload, decode_extents_request);
+  EXPECT_EQ(decode_extents_request(payload)->priority, source::Priority::bulk);
+  EXPECT_EQ(decode_extents_request(payload)->extents, request.extents);
+}
+
+TEST(Messages, ExtentsThatAreNotWithinOneChunkAreRefused) {
+  constexpr std::uint64_t chunk = limits::chunk_size;
+  for (const ByteRange range :
+       {ByteRange{0, 0}, ByteRange{0, chunk + 1}, ByteRange{chunk - 1, 2},
+        ByteRange{limits::file_size + chunk, 1}, ByteRange{0xFFFFFFFFFFFFFFFF, 1}}) {
+    const ExtentsRequest request{.manifest = {},
+                                 .extents = {{.file = FileIndex(1), .range = range}}};
+    EXPECT_FALSE(decode_extents_request(encode(request))) << range.offset << " " << range.length;
+  }
+}
+
+TEST(Messages, ExtentsReplyCarriesDataInOrderAndZerosAsAFlag) {
+  const Bytes content(10, std::byte{7});
+  const std::vector<source::ExtentData> sent = {
+      {.extent = {FileIndex(1), {0, 10}}, .owner = {}, .data = content, .all_zero = false},
+      {.extent = {FileIndex(2), {128, 4096}}, .owner = {}, .data = {}, .all_zero = true}};
+  Bytes payload = encode_extents_table(sent);
+  payload.insert(payload.end(), content.begin(), content.end());
+  expect_strict(payload, [](ByteView view) { return decode_extents_reply(view, nullptr); });
+  const auto decoded = decode_extents_reply(payload, nullptr);
+  ASSERT_EQ(decoded->size(), 2u);
+  EXPECT_EQ((*decoded)[0].extent, sent[0].extent);
+  EXPECT_TRUE(std::ranges::equal((*decoded)[0].data, content));
+  EXPECT_EQ((*decoded)[1].extent, sent[1].extent);
+  EXPECT_TRUE((*decoded)[1].all_zero);
+  EXPECT_TRUE((*decoded)[1].data.empty());
+}
+
+TEST(Messages, ErrorsKeepCodeAndMessage) {
+  const Error error(ErrorCode::not_found, "no such version");
+  const Error decoded = decode_error(encode(error));
+  EXPECT_EQ(decoded.code(), ErrorCode::not_found);
+  EXPECT_EQ(decoded.message(), "no such version");
+}
+
+TEST(Messages, AnErrorOfAKindThatIsNotKnownKeepsItsMessage) {
+  ByteWriter writer;
+  writer.write_text("out_of_tape");
+  writer.write_text("change the reel");
+  EXPECT_EQ(decode_error(writer.view()).message(), "change the reel");
+}
+
+}  // namespace
+}  // namespace icbd::wire

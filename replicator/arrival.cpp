@@ -167,8 +167,9 @@ std::uint64_t Arrival::next_missing(FileIndex file, std::uint64_t offset) const 
 }
 
 Status Arrival::commit_shape() {
+  const std::lock_guard lock(commit_mutex_);
   if (shape_committed_) return {};
-  ICBD_TRY(checkpoint());
+  ICBD_TRY(write_pending_map());
   std::optional<VersionSerial> parent;
   if (content_->parent()) parent = content_->parent()->version.serial;
   catalog::Catalog& catalog = context_.repository.catalog();
@@ -179,6 +180,13 @@ Status Arrival::commit_shape() {
 }
 
 Status Arrival::checkpoint() {
+  const std::lock_guard lock(commit_mutex_);
+  // Before the shape is committed there is nothing that a restart could go on from.
+  if (!shape_committed_) return {};
+  return write_pending_map();
+}
+
+Status Arrival::write_pending_map() {
   PendingMap map{.manifest = version().facts.manifest, .lineages = content_->lineages(), .done = {}};
   const ChunkMap& chunks = content_->chunks();
   map.done.resize(chunks.count());

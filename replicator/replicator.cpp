@@ -95,6 +95,15 @@ Status Replicator::reload_table() {
   return {};
 }
 
+// With mutex_ held. The catalog hears of it when the shape is durable.
+void Replicator::mark_arriving(VersionSerial serial) {
+  by_serial_.at(serial).state = catalog::VersionState::arriving;
+  auto table = std::make_shared<VersionTable>(*table_);
+  for (catalog::Version& version : table->versions)
+    if (version.serial == serial) version.state = catalog::VersionState::arriving;
+  table_ = std::move(table);
+}
+
 std::shared_ptr<const VersionTable> Replicator::versions() const {
   const std::lock_guard lock(mutex_);
   return table_;
@@ -276,6 +285,7 @@ void Replicator::fetch_shape_of(VersionSerial serial) {
   {
     const std::lock_guard lock(mutex_);
     opened_.insert_or_assign(serial, opened);
+    mark_arriving(serial);
   }
   // Readers first: what they wait for must not wait for a disk.
   finish_opening(serial, opened);
@@ -385,7 +395,8 @@ Status Replicator::fill_and_land(const std::shared_ptr<Arrival>& arrival, std::s
     }
     return std::unexpected(error);
   };
-  ICBD_TRY(arrival->commit_shape());
+  if (const Status committed = arrival->commit_shape(); !committed)
+    return failed(committed.error());
   const auto indexes = indexes_for(*arrival);
   if (!indexes) return failed(indexes.error());
   if (const Status filled = arrival->fill(stop, *indexes); !filled)

@@ -133,7 +133,7 @@ class Tidy(PlantedTree):
                 self.assert_finds("tidy", "src/wire/frame.cpp:1:", word)
 
     def test_a_path_of_one_machine(self):
-        for path in ("/work" "/shared", "/home" "/me/icbd", "/tmp" "/build-me"):
+        for path in ("/work" "/shared", "/root" "/icbd", "/tmp" "/build-me"):
             with self.subTest(path):
                 self.plant("README.md", f"See {path}/x.\n")
                 self.assert_finds("tidy", "README.md:1:", "path of one machine")

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "icbd/sendstream/dump.h"
+
 #include "session.h"
 
 namespace icbd::applier {

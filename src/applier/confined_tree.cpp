@@ -44,7 +44,9 @@ bool bequeaths(int directory_fd) {
 
 }  // namespace
 
-std::string descriptor_path(int fd) { return fmt::format("/proc/self/fd/{}", fd); }
+std::string descriptor_path(int fd) {
+  return fmt::format("/proc/self/fd/{}", fd);
+}
 
 Status ConfinedTree::check_path(std::string_view path) {
   if (path.size() >= limits::path_length)
@@ -87,8 +89,7 @@ Result<int> ConfinedTree::readable(std::string_view path) {
   ICBD_ASSIGN(Object * found, file(path));
   if (found->writable) return found->writable.get();
   if (!found->readable) {
-    ICBD_ASSIGN(found->readable,
-                open_at(AT_FDCWD, descriptor_path(found->handle.get()), O_RDONLY));
+    ICBD_ASSIGN(found->readable, open_at(AT_FDCWD, descriptor_path(found->handle.get()), O_RDONLY));
   }
   return found->readable.get();
 }
@@ -108,14 +109,15 @@ void ConfinedTree::forget(std::string_view path) {
   if (path.empty()) root_.reset();
 }
 
-void ConfinedTree::forget_all() { forget(""); }
+void ConfinedTree::forget_all() {
+  forget("");
+}
 
 Result<unique_fd> ConfinedTree::resolve(int directory_fd, std::string_view path,
                                         std::uint64_t flags) const {
   open_how how{};
   how.flags = flags | O_CLOEXEC;
-  how.resolve =
-      RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
+  how.resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV;
   const std::string text(path);
   const long fd = ::syscall(SYS_openat2, directory_fd, text.c_str(), &how, sizeof how);
   if (fd >= 0) return unique_fd(static_cast<int>(fd));
@@ -128,8 +130,7 @@ Result<unique_fd> ConfinedTree::resolve(int directory_fd, std::string_view path,
 Result<std::shared_ptr<const Directory>> ConfinedTree::directory(std::string_view path) {
   auto& cached = path.empty() ? root_ : last_directory_;
   if (cached && cached->path == path) return cached;
-  ICBD_ASSIGN(unique_fd handle,
-              resolve(root_fd_, path.empty() ? "." : path, O_PATH | O_DIRECTORY));
+  ICBD_ASSIGN(unique_fd handle, resolve(root_fd_, path.empty() ? "." : path, O_PATH | O_DIRECTORY));
   const bool gives = bequeaths(handle.get());
   cached = std::make_shared<const Directory>(
       Directory{.path = std::string(path), .handle = std::move(handle), .bequeaths = gives});

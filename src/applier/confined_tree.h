@@ -31,8 +31,8 @@ std::string descriptor_path(int fd);
 // Anything that has a path: a file, a directory, a symlink (never followed), …
 struct Object {
   std::string path;
-  unique_fd handle;  // O_PATH
-  mode_t type = 0;   // the S_IFMT bits
+  unique_fd handle;              // O_PATH
+  mode_t type = 0;               // the S_IFMT bits
   unique_fd readable, writable;  // regular files, once they were asked for
 
   bool is_file() const { return S_ISREG(type); }

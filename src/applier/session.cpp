@@ -5,9 +5,8 @@ namespace icbd::applier {
 using namespace sendstream;
 
 Status Session::operator()(const Subvolume& command) {
-  identity_ = Applier::Identity{.uuid = command.uuid,
-                                .transaction_id = command.transaction_id,
-                                .parent_uuid = std::nullopt};
+  identity_ = Applier::Identity{
+      .uuid = command.uuid, .transaction_id = command.transaction_id, .parent_uuid = std::nullopt};
   return remember_root_times();
 }
 

@@ -13,7 +13,6 @@
 #include <string_view>
 #include <vector>
 
-#include "confined_tree.h"
 #include "icbd/applier/applier.h"
 #include "icbd/base/bytes.h"
 #include "icbd/base/error.h"
@@ -21,6 +20,8 @@
 #include "icbd/base/unique_fd.h"
 #include "icbd/base/uuid.h"
 #include "icbd/sendstream/command.h"
+
+#include "confined_tree.h"
 
 namespace icbd::applier {
 

@@ -11,6 +11,7 @@
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
 #include "icbd/sendstream/dump.h"
+
 #include "session.h"
 
 namespace icbd::applier {
@@ -55,8 +56,7 @@ Status set_flags(int handle, int flags) {
 }
 
 Status change_mode(const Object& object, mode_t mode) {
-  if (::chmod(descriptor_path(object.handle.get()).c_str(), mode) != 0)
-    return fail_errno("chmod");
+  if (::chmod(descriptor_path(object.handle.get()).c_str(), mode) != 0) return fail_errno("chmod");
   return {};
 }
 
@@ -89,8 +89,8 @@ bool Session::is_held_back(std::string_view xattr_name) const {
 Status Session::operator()(const SetXattr& command) {
   ICBD_TRY(check_xattr_name(command.name));
   if (command.value.size() > limits::xattr_value_length)
-    return fail(ErrorCode::too_large, fmt::format("an extended attribute of {} bytes",
-                                                  command.value.size()));
+    return fail(ErrorCode::too_large,
+                fmt::format("an extended attribute of {} bytes", command.value.size()));
   ICBD_ASSIGN(const Object* object, tree_.object(command.path));
   if (is_held_back(command.name)) return {};
   if (::setxattr(descriptor_path(object->handle.get()).c_str(), command.name.c_str(),

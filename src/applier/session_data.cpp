@@ -8,6 +8,7 @@
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
 #include "icbd/btrfs/subvolume.h"
+
 #include "session.h"
 
 namespace icbd::applier {
@@ -65,8 +66,8 @@ Status check_clone(int source_fd, ByteRange source, int destination_fd, ByteRang
   ICBD_ASSIGN(const struct stat to, status_of(destination_fd));
   if (source.end() > size_of(from))
     return fail(ErrorCode::corrupt,
-                fmt::format("the source has {} bytes, but {} at {} are to be cloned",
-                            size_of(from), source.length, source.offset));
+                fmt::format("the source has {} bytes, but {} at {} are to be cloned", size_of(from),
+                            source.length, source.offset));
   const bool same_file = from.st_dev == to.st_dev && from.st_ino == to.st_ino;
   if (same_file && !intersect(source, destination).empty())
     return fail(ErrorCode::corrupt, "source and destination overlap");

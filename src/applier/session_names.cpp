@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "icbd/base/file.h"
+
 #include "session.h"
 
 namespace icbd::applier {
@@ -37,8 +38,7 @@ Status Session::operator()(const MakeDirectory& command) {
 Status Session::operator()(const MakeNode& command) {
   const auto type = static_cast<mode_t>(command.mode & S_IFMT);
   if (!S_ISCHR(type) && !S_ISBLK(type))
-    return fail(ErrorCode::corrupt,
-                fmt::format("mode {:#o} is not a device node's", command.mode));
+    return fail(ErrorCode::corrupt, fmt::format("mode {:#o} is not a device node's", command.mode));
   if (!options_.policy.allow_device_nodes)
     return fail(ErrorCode::permission_denied,
                 "the policy forbids device nodes (allow_device_nodes)");

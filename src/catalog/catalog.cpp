@@ -7,7 +7,9 @@
 
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
+#include "icbd/base/quote.h"
 #include "icbd/catalog/names.h"
+
 #include "schema.h"
 #include "sqlite.h"
 #include "versions.h"
@@ -41,15 +43,15 @@ Status insert_image(Connection& connection, const std::string& name) {
 }
 
 Status count_change(Connection& connection) {
-  ICBD_ASSIGN(Query query,
-              connection.query("UPDATE node SET change_number = change_number + 1"));
+  ICBD_ASSIGN(Query query, connection.query("UPDATE node SET change_number = change_number + 1"));
   return query.run();
 }
 
 Status check_facts(const VersionFacts& facts) {
   ICBD_TRY(check_image_name(facts.image));
   const auto refuse = [&facts](std::string_view reason) {
-    return fail(ErrorCode::invalid_argument, fmt::format("version {}: {}", describe(facts), reason));
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("version {}: {}", describe(facts), reason));
   };
   if (facts.number.value() == 0) return refuse("numbers begin with 1");
   if (facts.parent && facts.parent->value() == 0) return refuse("its parent has no number");
@@ -68,15 +70,14 @@ Status check_collision(Connection& connection, const VersionFacts& facts) {
   if (same_number) {
     const VersionFacts& known = same_number->facts;
     const bool same_content = known.uuid == facts.uuid && known.manifest == facts.manifest;
-    return fail(ErrorCode::already_exists,
-                same_content
-                    ? fmt::format("{} is here already, with the same UUID and content",
-                                  describe(facts))
-                    : fmt::format("{} is here already with UUID {} and manifest {}, but this one "
-                                  "has UUID {} and manifest {}",
-                                  describe(facts), known.uuid.to_string(),
-                                  known.manifest.to_string(), facts.uuid.to_string(),
-                                  facts.manifest.to_string()));
+    return fail(
+        ErrorCode::already_exists,
+        same_content
+            ? fmt::format("{} is here already, with the same UUID and content", describe(facts))
+            : fmt::format("{} is here already with UUID {} and manifest {}, but this one "
+                          "has UUID {} and manifest {}",
+                          describe(facts), known.uuid.to_string(), known.manifest.to_string(),
+                          facts.uuid.to_string(), facts.manifest.to_string()));
   }
   ICBD_ASSIGN(const auto same_uuid, find_by_uuid(connection, facts.uuid));
   if (same_uuid)
@@ -108,9 +109,12 @@ Status make_file(const std::filesystem::path& file) {
 
 std::string_view to_string(VersionState state) {
   switch (state) {
-    case VersionState::remote: return "remote";
-    case VersionState::arriving: return "arriving";
-    case VersionState::complete: return "complete";
+    case VersionState::remote:
+      return "remote";
+    case VersionState::arriving:
+      return "arriving";
+    case VersionState::complete:
+      return "complete";
   }
   return "remote";
 }
@@ -128,7 +132,9 @@ Result<std::unique_ptr<Catalog>> Catalog::open(const std::filesystem::path& file
   return std::unique_ptr<Catalog>(new Catalog(std::move(database)));
 }
 
-NodeIdentity Catalog::identity() const { return database_->identity; }
+NodeIdentity Catalog::identity() const {
+  return database_->identity;
+}
 
 Result<std::uint64_t> Catalog::change_number() const {
   const std::lock_guard lock(database_->mutex);
@@ -139,8 +145,7 @@ Result<std::uint64_t> Catalog::change_number() const {
 
 Result<std::vector<std::string>> Catalog::images() const {
   const std::lock_guard lock(database_->mutex);
-  ICBD_ASSIGN(Query query,
-              database_->connection->query("SELECT name FROM images ORDER BY name"));
+  ICBD_ASSIGN(Query query, database_->connection->query("SELECT name FROM images ORDER BY name"));
   std::vector<std::string> names;
   while (true) {
     ICBD_ASSIGN(const bool found, query.step());
@@ -181,15 +186,15 @@ Result<Version> Catalog::version(const std::string& image, VersionNumber number)
   const std::lock_guard lock(database_->mutex);
   ICBD_ASSIGN(auto version, find_by_number(*database_->connection, image, number));
   if (!version)
-    return fail(ErrorCode::not_found,
-                fmt::format("there is no version {}@{} here", image, number.value()));
+    return fail(ErrorCode::not_found, fmt::format("there is no version {} of image {} here",
+                                                  number.value(), quote(image)));
   return std::move(*version);
 }
 
 Result<VersionNumber> Catalog::next_number(const std::string& image) const {
   const std::lock_guard lock(database_->mutex);
-  ICBD_ASSIGN(Query query, database_->connection->query(
-                               "SELECT highest_number FROM images WHERE name = ?"));
+  ICBD_ASSIGN(Query query,
+              database_->connection->query("SELECT highest_number FROM images WHERE name = ?"));
   ICBD_ASSIGN(const bool found, query.bind(image).step());
   const auto highest = found ? query.number<std::uint32_t>(0) : 0;
   if (highest == UINT32_MAX)

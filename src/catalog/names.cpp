@@ -7,6 +7,7 @@
 #include <charconv>
 
 #include "icbd/base/limits.h"
+#include "icbd/base/quote.h"
 
 namespace icbd::catalog {
 namespace {
@@ -22,8 +23,8 @@ bool is_name_character(char c) {
 // What is printed of a refused name: enough to recognise it, whatever came in.
 std::string excerpt(std::string_view text) {
   constexpr std::size_t length_max = limits::image_name_length + 20;
-  if (text.size() <= length_max) return fmt::format("{:?}", text);
-  return fmt::format("{:?}…", text.substr(0, length_max));
+  if (text.size() <= length_max) return quote(text);
+  return quote(text.substr(0, length_max)) + "…";
 }
 
 std::unexpected<Error> refuse_name(std::string_view name, std::string_view reason) {
@@ -50,9 +51,9 @@ Status check_image_name(std::string_view name) {
 Result<VersionName> parse_version_name(std::string_view text) {
   const std::size_t at = text.find('@');
   if (at == std::string_view::npos)
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("{} is no version: write IMAGE@NUMBER, for example win11@3",
-                            excerpt(text)));
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("{} is no version: write IMAGE@NUMBER, for example win11@3", excerpt(text)));
   const std::string_view image = text.substr(0, at);
   ICBD_TRY(check_image_name(image));
   ICBD_ASSIGN(const VersionNumber number, parse_version_number(text.substr(at + 1)));

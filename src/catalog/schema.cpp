@@ -107,7 +107,9 @@ Status migrate(Connection& connection) {
                                             application_id, migrations.size())));
   if (version == 0) {
     const Uuid uuid = Uuid::random();
-    ICBD_ASSIGN(Query insert, connection.query("INSERT INTO node (only_row, uuid, change_number) VALUES (1, ?, 1)"));
+    ICBD_ASSIGN(
+        Query insert,
+        connection.query("INSERT INTO node (only_row, uuid, change_number) VALUES (1, ?, 1)"));
     ICBD_TRY(insert.bind(ByteView(uuid.bytes)).run());
   }
   return transaction.commit();

@@ -14,18 +14,25 @@ constexpr std::chrono::milliseconds busy_timeout{5'000};
 ErrorCode code_of(int result) {
   switch (result & 0xff) {  // the primary code of an extended one
     case SQLITE_CORRUPT:
-    case SQLITE_NOTADB: return ErrorCode::corrupt;
-    case SQLITE_FULL: return ErrorCode::no_space;
+    case SQLITE_NOTADB:
+      return ErrorCode::corrupt;
+    case SQLITE_FULL:
+      return ErrorCode::no_space;
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return ErrorCode::busy;
+    case SQLITE_LOCKED:
+      return ErrorCode::busy;
     case SQLITE_PERM:
     case SQLITE_READONLY:
-    case SQLITE_AUTH: return ErrorCode::permission_denied;
-    case SQLITE_TOOBIG: return ErrorCode::too_large;
+    case SQLITE_AUTH:
+      return ErrorCode::permission_denied;
+    case SQLITE_TOOBIG:
+      return ErrorCode::too_large;
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
-    case SQLITE_NOMEM: return ErrorCode::io;
-    default: return ErrorCode::internal;
+    case SQLITE_NOMEM:
+      return ErrorCode::io;
+    default:
+      return ErrorCode::internal;
   }
 }
 
@@ -62,13 +69,11 @@ std::string Query::text(int column) const {
 }
 
 Status Query::blob(int column, std::span<std::byte> bytes) const {
-  const auto* const blob =
-      static_cast<const std::byte*>(sqlite3_column_blob(statement_, column));
+  const auto* const blob = static_cast<const std::byte*>(sqlite3_column_blob(statement_, column));
   const auto length = static_cast<std::size_t>(sqlite3_column_bytes(statement_, column));
   if (!blob || length != bytes.size())
-    return connection_->refuse(ErrorCode::corrupt,
-                               fmt::format("a field of {} bytes instead of {}", length,
-                                           bytes.size()));
+    return connection_->refuse(
+        ErrorCode::corrupt, fmt::format("a field of {} bytes instead of {}", length, bytes.size()));
   std::ranges::copy(std::span(blob, length), bytes.begin());
   return {};
 }
@@ -118,8 +123,7 @@ std::unexpected<Error> Connection::refuse(ErrorCode code, std::string_view reaso
 }
 
 std::unexpected<Error> Connection::error(int result) const {
-  const char* const reason =
-      database_ ? sqlite3_errmsg(database_.get()) : sqlite3_errstr(result);
+  const char* const reason = database_ ? sqlite3_errmsg(database_.get()) : sqlite3_errstr(result);
   return refuse(code_of(result), reason);
 }
 

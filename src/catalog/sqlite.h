@@ -64,8 +64,10 @@ class Query {
   }
   template <typename Value>
   void bind_value(int parameter, const std::optional<Value>& value) {
-    if (value) bind_value(parameter, *value);
-    else keep(sqlite3_bind_null(statement_, parameter));
+    if (value)
+      bind_value(parameter, *value);
+    else
+      keep(sqlite3_bind_null(statement_, parameter));
   }
   void bind_value(int parameter, std::string_view text);
   void bind_value(int parameter, ByteView blob);

@@ -10,10 +10,10 @@ namespace icbd::catalog {
 namespace {
 
 // The columns that read_version() reads, in its order.
-#define ICBD_SELECT_VERSIONS                                                                   \
-  "SELECT serial, name, number, uuid, manifest, parent, message, published_seconds, "          \
-  "published_nanoseconds, root_mode, root_uid, root_gid, root_seconds, root_nanoseconds, "     \
-  "entries, file_bytes, data_bytes, send_transaction, state, shaped, shape_parent "            \
+#define ICBD_SELECT_VERSIONS                                                               \
+  "SELECT serial, name, number, uuid, manifest, parent, message, published_seconds, "      \
+  "published_nanoseconds, root_mode, root_uid, root_gid, root_seconds, root_nanoseconds, " \
+  "entries, file_bytes, data_bytes, send_transaction, state, shaped, shape_parent "        \
   "FROM versions JOIN images ON images.id = versions.image_id "
 constexpr std::string_view select_all = ICBD_SELECT_VERSIONS "ORDER BY name, number";
 constexpr std::string_view select_of_image = ICBD_SELECT_VERSIONS "WHERE name = ? ORDER BY number";
@@ -154,11 +154,10 @@ Result<VersionSerial> insert_version(Connection& connection, const VersionFacts&
                .run());
   const std::int64_t serial = connection.last_insert_row();
   if (serial > std::int64_t{limits::version_serial})
-    return connection.refuse(ErrorCode::too_large,
-                             "all serials are used (limits::version_serial)");
-  ICBD_ASSIGN(Query raise,
-              connection.query(
-                  "UPDATE images SET highest_number = max(highest_number, ?) WHERE name = ?"));
+    return connection.refuse(ErrorCode::too_large, "all serials are used (limits::version_serial)");
+  ICBD_ASSIGN(
+      Query raise,
+      connection.query("UPDATE images SET highest_number = max(highest_number, ?) WHERE name = ?"));
   ICBD_TRY(raise.bind(facts.number.value(), facts.image).run());
   return VersionSerial(static_cast<std::uint32_t>(serial));
 }
@@ -171,9 +170,8 @@ Status update_state(Connection& connection, VersionSerial serial, VersionState s
 
 Status update_shaped(Connection& connection, VersionSerial serial,
                      std::optional<VersionSerial> parent) {
-  ICBD_ASSIGN(Query query,
-              connection.query("UPDATE versions SET shaped = 1, shape_parent = ? "
-                               "WHERE serial = ?"));
+  ICBD_ASSIGN(Query query, connection.query("UPDATE versions SET shaped = 1, shape_parent = ? "
+                                            "WHERE serial = ?"));
   return query.bind(plain(parent), serial.value()).run();
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "icbd/catalog/catalog.h"
+
 #include "sqlite.h"
 
 namespace icbd::catalog {

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 
-#include "document.h"
 #include "icbd/base/file.h"
+
+#include "document.h"
 
 namespace icbd::config {
 namespace {
@@ -51,10 +52,11 @@ Result<Master> parse_master(std::string_view text, const std::string& name) {
 Result<Cache> parse_cache(std::string_view text, const std::string& name) {
   ICBD_ASSIGN(Cache cache, parse<Cache>(text, name));
   if (lies_in(cache.repository, cache.mountpoint) || lies_in(cache.mountpoint, cache.repository))
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("{}: [repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
-                            "outside each other: the view would hide the repository, or stand in it",
-                            name, cache.repository.string(), cache.mountpoint.string()));
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("{}: [repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
+                    "outside each other: the view would hide the repository, or stand in it",
+                    name, cache.repository.string(), cache.mountpoint.string()));
   return cache;
 }
 

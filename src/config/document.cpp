@@ -8,6 +8,8 @@
 #include <cmath>
 #include <optional>
 
+#include "icbd/base/quote.h"
+
 #include "address.h"
 
 namespace icbd::config {
@@ -22,13 +24,19 @@ constexpr std::size_t node_name_length = 64;
 
 std::string_view kind_of(const toml::node& node) {
   switch (node.type()) {
-    case toml::node_type::table: return "a table";
-    case toml::node_type::array: return "an array";
-    case toml::node_type::string: return "a text";
+    case toml::node_type::table:
+      return "a table";
+    case toml::node_type::array:
+      return "an array";
+    case toml::node_type::string:
+      return "a text";
     case toml::node_type::integer:
-    case toml::node_type::floating_point: return "a number";
-    case toml::node_type::boolean: return "true or false";
-    default: return "a date or time";
+    case toml::node_type::floating_point:
+      return "a number";
+    case toml::node_type::boolean:
+      return "true or false";
+    default:
+      return "a date or time";
   }
 }
 
@@ -65,29 +73,27 @@ struct ReadValue {
     if (Fault fault = read_text(node, text)) return fault;
     const std::filesystem::path path(text);
     if (!path.is_absolute() || text.find('\0') != std::string::npos)
-      return fmt::format("must be an absolute path, not {:?}", text);
+      return fmt::format("must be an absolute path, not {}", quote(text));
     *target.value = path;
     return {};
   }
 
-  Fault operator()(const PeerTarget& target) const {
-    return read_address(*target.value, false);
-  }
+  Fault operator()(const PeerTarget& target) const { return read_address(*target.value, false); }
 
   Fault operator()(const ListenTarget& target) const {
     if (Fault fault = read_address(*target.value, true)) return fault;
     if (is_loopback(*target.value) || *target.plaintext_allowed) return {};
     return fmt::format(
-        "{:?} can be reached from other machines, and all that is sent there is plain text: listen "
+        "{} can be reached from other machines, and all that is sent there is plain text: listen "
         "on 127.0.0.1, or allow it with insecure_plaintext = true at the top of the file",
-        *target.value);
+        quote(*target.value));
   }
 
   Fault operator()(const LogLevelTarget& target) const {
     std::string level;
     if (Fault fault = read_text(node, level)) return fault;
     if (std::ranges::find(log_levels, level) == log_levels.end())
-      return fmt::format("must be one of {}, not {:?}{}", fmt::join(log_levels, ", "), level,
+      return fmt::format("must be one of {}, not {}{}", fmt::join(log_levels, ", "), quote(level),
                          did_you_mean(closest(level, log_levels)));
     *target.value = level;
     return {};
@@ -124,7 +130,7 @@ struct ReadValue {
     std::string text;
     if (Fault fault = read_text(node, text)) return fault;
     if (const std::string_view fault = address_fault(text, listening); !fault.empty())
-      return fmt::format("{}, not {:?}", fault, text);
+      return fmt::format("{}, not {}", fault, quote(text));
     address = std::move(text);
     return {};
   }
@@ -145,8 +151,8 @@ class Document {
       if (has_key("", key.str())) continue;
       if (!has_table(key.str())) return unknown_at_top(key, node);
       const toml::table* const table = node.as_table();
-      if (!table) return refuse(node.source(), fmt::format("[{}] {}", key.str(),
-                                                           must_be("a table", node)));
+      if (!table)
+        return refuse(node.source(), fmt::format("[{}] {}", key.str(), must_be("a table", node)));
       for (const auto& [inner_key, inner_node] : *table)
         if (!has_key(key.str(), inner_key.str())) return unknown_in_table(key.str(), inner_key);
     }
@@ -188,12 +194,12 @@ class Document {
       return refuse(key.source(), fmt::format("unknown table [{}]{}", key.str(),
                                               did_you_mean(closest(key.str(), tables), "[", "]")));
     }
-    return refuse(key.source(), fmt::format("unknown key {:?}{}", key.str(),
-                                            hint("", key.str())));
+    return refuse(key.source(),
+                  fmt::format("unknown key {}{}", quote(key.str()), hint("", key.str())));
   }
 
   std::unexpected<Error> unknown_in_table(std::string_view table, const toml::key& key) const {
-    return refuse(key.source(), fmt::format("unknown key {:?} in [{}]{}", key.str(), table,
+    return refuse(key.source(), fmt::format("unknown key {} in [{}]{}", quote(key.str()), table,
                                             hint(table, key.str())));
   }
 
@@ -201,9 +207,12 @@ class Document {
   std::string hint(std::string_view table, std::string_view name) const {
     std::vector<std::string_view> names;
     for (const Key& key : keys_) {
-      if (key.table == table) names.push_back(key.name);
-      else if (key.name == name && key.table.empty()) return "; it belongs at the top of the file";
-      else if (key.name == name) return fmt::format("; it belongs in [{}]", key.table);
+      if (key.table == table)
+        names.push_back(key.name);
+      else if (key.name == name && key.table.empty())
+        return "; it belongs at the top of the file";
+      else if (key.name == name)
+        return fmt::format("; it belongs in [{}]", key.table);
     }
     return did_you_mean(closest(name, names));
   }
@@ -222,9 +231,8 @@ Result<toml::table> parse(std::string_view text, const std::string& name) {
   try {
     return toml::parse(text, name);
   } catch (const toml::parse_error& error) {
-    return fail(ErrorCode::invalid_argument, fmt::format("{}:{}: {}", name,
-                                                         error.source().begin.line,
-                                                         error.description()));
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{}:{}: {}", name, error.source().begin.line, error.description()));
   }
 }
 

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "icbd/base/error.h"
+
 #include "keys.h"
 
 namespace icbd::config {

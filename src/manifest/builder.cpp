@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 #include <xxhash.h>
 
+#include "icbd/base/quote.h"
+#include "icbd/manifest/manifest.h"
+
 #include "digest_tree.h"
 #include "entry.h"
-#include "icbd/manifest/manifest.h"
 #include "metadata_page.h"
 #include "tree_order.h"
 
@@ -36,8 +38,8 @@ Result<std::vector<Digest>> write_digest_tree(PageStore& pages, std::span<const 
     std::vector<Digest> next;
     next.reserve(tree.count(above));
     for (std::uint32_t page = 0; page < tree.count(above); ++page) {
-      const auto part = std::span(level).subspan(page * page_digests,
-                                                 tree.count_in_page(above - 1, page));
+      const auto part =
+          std::span(level).subspan(page * page_digests, tree.count_in_page(above - 1, page));
       ICBD_ASSIGN(const Digest digest, pages.add(encode_digest_page(part)));
       next.push_back(digest);
     }
@@ -47,7 +49,7 @@ Result<std::vector<Digest>> write_digest_tree(PageStore& pages, std::span<const 
 }
 
 std::unexpected<Error> refuse(ErrorCode code, const Entry& entry, std::string_view reason) {
-  return fail(code, fmt::format("manifest entry {:?}: {}", entry.path, reason));
+  return fail(code, fmt::format("manifest entry {}: {}", quote(entry.path), reason));
 }
 
 }  // namespace
@@ -86,9 +88,9 @@ Status Builder::append(const Entry& entry) {
     ICBD_TRY(flush());
     encoded = encode_entry(entry, "");
     if (page_->page_size_with(encoded.size()) > limits::manifest_page)
-      return refuse(ErrorCode::too_large, entry,
-                    fmt::format("{} bytes of metadata are over limits::manifest_page",
-                                encoded.size()));
+      return refuse(
+          ErrorCode::too_large, entry,
+          fmt::format("{} bytes of metadata are over limits::manifest_page", encoded.size()));
   }
   page_->append(entry.path, encoded);
   root_.entries += 1;
@@ -106,9 +108,9 @@ Result<Digest> Builder::finish() {
   ICBD_TRY(flush());
   const Bytes root = encode_root(root_);
   if (root.size() > limits::manifest_root)
-    return fail(ErrorCode::too_large,
-                fmt::format("the manifest's root has {} bytes, over limits::manifest_root",
-                            root.size()));
+    return fail(
+        ErrorCode::too_large,
+        fmt::format("the manifest's root has {} bytes, over limits::manifest_root", root.size()));
   return pages_.add(root);
 }
 

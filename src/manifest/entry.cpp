@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "icbd/base/quote.h"
+
 #include "digest_tree.h"
 #include "path.h"
 
@@ -67,7 +69,8 @@ Fault xattrs_fault(const Entry& entry) {
     if (xattr.name.find('\0') != std::string::npos) return "a NUL in an extended attribute's name";
     if (xattr.name <= previous) return "extended attributes that are not in order of their names";
     if (xattr.value.size() > limits::xattr_value_length)
-      return fmt::format("extended attribute {:?} is over limits::xattr_value_length", xattr.name);
+      return fmt::format("extended attribute {} is over limits::xattr_value_length",
+                         quote(xattr.name));
     previous = xattr.name;
   }
   return {};

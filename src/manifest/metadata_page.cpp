@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "icbd/base/quote.h"
+
 #include "entry.h"
 #include "page_header.h"
 
@@ -61,7 +63,9 @@ void write_content(ByteWriter& writer, const Entry& entry) {
       for (const Digest& digest : entry.digests) writer.write_digest(digest);
       return;
     case EntryType::symlink:
-    case EntryType::hard_link: write_short_text(writer, entry.target); return;
+    case EntryType::hard_link:
+      write_short_text(writer, entry.target);
+      return;
     case EntryType::character_device:
     case EntryType::block_device:
       writer.write(entry.device_major);
@@ -69,7 +73,8 @@ void write_content(ByteWriter& writer, const Entry& entry) {
       return;
     case EntryType::directory:
     case EntryType::fifo:
-    case EntryType::socket: return;
+    case EntryType::socket:
+      return;
   }
 }
 
@@ -140,7 +145,8 @@ void read_content(ByteReader& reader, Entry& entry) {
       return;
     case EntryType::directory:
     case EntryType::fifo:
-    case EntryType::socket: return;
+    case EntryType::socket:
+      return;
   }
 }
 
@@ -204,8 +210,8 @@ Result<std::vector<Entry>> decode_metadata_page(ByteView bytes) {
   const auto count = reader.read<std::uint32_t>();
   if (reader.failed()) return corrupt(PageKind::metadata, "cut short");
   if (count == 0 || count > entries_max)
-    return corrupt(PageKind::metadata, fmt::format("{} entries are not 1 to {}", count,
-                                                   entries_max));
+    return corrupt(PageKind::metadata,
+                   fmt::format("{} entries are not 1 to {}", count, entries_max));
   std::vector<Entry> entries;
   entries.reserve(std::min<std::size_t>(count, reader.remaining() / entry_length_min));
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -213,12 +219,13 @@ Result<std::vector<Entry>> decode_metadata_page(ByteView bytes) {
       return corrupt(PageKind::metadata, "goes on after limits::metadata_page_target");
     Entry entry;
     if (const Fault fault = read_entry(reader, i == 0 ? nullptr : &entries.back(), entry))
-      return corrupt(PageKind::metadata, fmt::format("entry {} {:?}: {}", i, entry.path, *fault));
+      return corrupt(PageKind::metadata,
+                     fmt::format("entry {} {}: {}", i, quote(entry.path), *fault));
     entries.push_back(std::move(entry));
   }
   if (!reader.complete())
-    return corrupt(PageKind::metadata, fmt::format("{} bytes after the last entry",
-                                                   reader.remaining()));
+    return corrupt(PageKind::metadata,
+                   fmt::format("{} bytes after the last entry", reader.remaining()));
   return entries;
 }
 

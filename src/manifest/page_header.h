@@ -14,9 +14,12 @@ inline constexpr std::uint8_t format_version = 1;
 
 inline std::string_view to_string(PageKind kind) {
   switch (kind) {
-    case PageKind::root: return "manifest root";
-    case PageKind::metadata: return "metadata page";
-    case PageKind::digests: return "digest page";
+    case PageKind::root:
+      return "manifest root";
+    case PageKind::metadata:
+      return "metadata page";
+    case PageKind::digests:
+      return "digest page";
   }
   return "page";
 }

@@ -18,14 +18,15 @@ constexpr std::string_view magic = "icbdman1";
 Status check_length(ByteView page) {
   if (page.empty()) return fail(ErrorCode::invalid_argument, "an empty manifest page");
   if (page.size() > limits::manifest_root)
-    return fail(ErrorCode::too_large,
-                fmt::format("a manifest page of {} bytes is over limits::manifest_root",
-                            page.size()));
+    return fail(
+        ErrorCode::too_large,
+        fmt::format("a manifest page of {} bytes is over limits::manifest_root", page.size()));
   return {};
 }
 
 std::unexpected<Error> not_here(const Digest& digest) {
-  return fail(ErrorCode::not_found, fmt::format("manifest page {} is not here", digest.to_string()));
+  return fail(ErrorCode::not_found,
+              fmt::format("manifest page {} is not here", digest.to_string()));
 }
 
 }  // namespace
@@ -63,7 +64,7 @@ Result<std::unique_ptr<FilePageStore>> FilePageStore::open(const std::filesystem
 }
 
 Status FilePageStore::load() {
-  struct stat status {};
+  struct stat status{};
   if (fstat(file_.get(), &status) != 0) return fail_errno("stat");
   const auto size = static_cast<std::uint64_t>(status.st_size);
   ICBD_TRY(load_magic(size));
@@ -94,8 +95,8 @@ Result<std::uint32_t> FilePageStore::load_record(std::uint64_t size) {
   if (size < end_ + sizeof length) return 0;
   ICBD_TRY(read_exactly_at(file_.get(), std::as_writable_bytes(std::span(&length, 1)), end_));
   if (length > limits::manifest_root)
-    return fail(ErrorCode::corrupt, fmt::format("a record of {} bytes at {} is no page", length,
-                                                end_));
+    return fail(ErrorCode::corrupt,
+                fmt::format("a record of {} bytes at {} is no page", length, end_));
   const std::uint64_t offset = end_ + sizeof length;
   if (size - offset < length) return 0;
   Bytes page(length);

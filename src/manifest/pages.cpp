@@ -2,6 +2,7 @@
 #include <cassert>
 
 #include "icbd/manifest/manifest.h"
+
 #include "page_header.h"
 
 namespace icbd::manifest {
@@ -46,8 +47,8 @@ Bytes encode_root(const Root& root) {
 
 Result<Root> decode_root(ByteView bytes) {
   if (bytes.size() > limits::manifest_root)
-    return corrupt(PageKind::root, fmt::format("{} bytes are over limits::manifest_root",
-                                               bytes.size()));
+    return corrupt(PageKind::root,
+                   fmt::format("{} bytes are over limits::manifest_root", bytes.size()));
   ByteReader reader(bytes);
   ICBD_TRY(read_page_header(reader, PageKind::root));
   Root root;
@@ -81,9 +82,8 @@ Result<std::vector<Digest>> decode_digest_page(ByteView bytes) {
   ICBD_TRY(read_page_header(reader, PageKind::digests));
   const std::size_t count = reader.remaining() / digest_length;
   if (count == 0 || count > page_digests || reader.remaining() % digest_length != 0)
-    return corrupt(PageKind::digests,
-                   fmt::format("{} bytes are not 1 to {} digests", reader.remaining(),
-                               page_digests));
+    return corrupt(PageKind::digests, fmt::format("{} bytes are not 1 to {} digests",
+                                                  reader.remaining(), page_digests));
   std::vector<Digest> digests(count);
   for (Digest& digest : digests) digest = reader.read_digest();
   return digests;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <unordered_set>
 
-#include "digest_tree.h"
+#include "icbd/base/quote.h"
 #include "icbd/manifest/manifest.h"
+
+#include "digest_tree.h"
 #include "tree_order.h"
 
 namespace icbd::manifest {
@@ -15,7 +17,7 @@ std::unexpected<Error> corrupt(std::string message) {
 }
 
 std::unexpected<Error> corrupt_entry(const Entry& entry, std::string_view reason) {
-  return corrupt(fmt::format("entry {:?}: {}", entry.path, reason));
+  return corrupt(fmt::format("entry {}: {}", quote(entry.path), reason));
 }
 
 bool can_be_linked(EntryType type) {
@@ -34,12 +36,13 @@ Status check_order(std::span<const Entry> entries) {
 Status check_hard_links(std::span<const Entry> entries) {
   for (const Entry& entry : entries) {
     if (entry.type != EntryType::hard_link) continue;
-    const auto first =
-        std::ranges::lower_bound(entries, entry.target, path_less, &Entry::path);
+    const auto first = std::ranges::lower_bound(entries, entry.target, path_less, &Entry::path);
     if (first == entries.end() || first->path != entry.target)
-      return corrupt_entry(entry, fmt::format("its first name {:?} is not there", entry.target));
+      return corrupt_entry(entry,
+                           fmt::format("its first name {} is not there", quote(entry.target)));
     if (!can_be_linked(first->type))
-      return corrupt_entry(entry, fmt::format("{:?} is nothing that can be linked", entry.target));
+      return corrupt_entry(entry,
+                           fmt::format("{} is nothing that can be linked", quote(entry.target)));
   }
   return {};
 }
@@ -53,8 +56,9 @@ Status check_sums(std::span<const Entry> entries, const Root& root) {
     data_bytes += entry.data_bytes;  // never more than file_bytes
   }
   if (file_bytes != root.file_bytes || data_bytes != root.data_bytes)
-    return corrupt(fmt::format("the root counts {} bytes, {} of them data, but the entries {} and {}",
-                               root.file_bytes, root.data_bytes, file_bytes, data_bytes));
+    return corrupt(
+        fmt::format("the root counts {} bytes, {} of them data, but the entries {} and {}",
+                    root.file_bytes, root.data_bytes, file_bytes, data_bytes));
   return {};
 }
 
@@ -109,7 +113,7 @@ Result<std::vector<Digest>> read_run(const PageStore& pages, const DigestTree& t
 Status check_tree(const DigestTree& tree, const Entry& file) {
   if (file.digests.size() != tree.top_count())
     return fail(ErrorCode::invalid_argument,
-                fmt::format("manifest entry {:?} has {} digests, not {}", file.path,
+                fmt::format("manifest entry {} has {} digests, not {}", quote(file.path),
                             file.digests.size(), tree.top_count()));
   return {};
 }
@@ -176,8 +180,8 @@ Result<std::vector<Digest>> Reader::chunk_digests(const Entry& file, ChunkIndex 
   const std::uint32_t chunks = file.chunk_count();
   if (first.value() > chunks || count > chunks - first.value())
     return fail(ErrorCode::invalid_argument,
-                fmt::format("manifest entry {:?} has {} chunks; {} from {} were asked for",
-                            file.path, chunks, count, first.value()));
+                fmt::format("manifest entry {} has {} chunks; {} from {} were asked for",
+                            quote(file.path), chunks, count, first.value()));
   const DigestTree tree(chunks);
   ICBD_TRY(check_tree(tree, file));
   return read_run(*pages_, tree, file, {0, first.value(), count}, missing);
@@ -204,8 +208,7 @@ Result<std::vector<Digest>> Reader::missing_digest_pages(const Entry& file) cons
     for (const PageReference& page : pages) {
       const auto expected =
           static_cast<std::uint32_t>((page.chunks + chunks_each - 1) / chunks_each);
-      ICBD_ASSIGN(const auto digests,
-                  read_digest_page(*pages_, page.digest, expected, nullptr));
+      ICBD_ASSIGN(const auto digests, read_digest_page(*pages_, page.digest, expected, nullptr));
       std::ranges::move(distinct_pages(digests, page.chunks, chunks_each, seen),
                         std::back_inserter(below));
     }

@@ -188,7 +188,7 @@ catalog::VersionFacts facts_of(const PublishRequest& request, VersionNumber numb
 }
 
 // A crash before the catalog's commit leaves a hidden subvolume that recovery removes; one after
-// it leaves a version that recovery renames. Nothing in between can be seen.
+// it leaves a version that recovery renames. Until it is renamed, open_version() knows where it is.
 Result<Version> commit(Repository& repository, Draft& draft, const catalog::VersionFacts& facts) {
   ICBD_TRY(btrfs::sync_filesystem(draft.root_fd()));
   ICBD_ASSIGN(const VersionSerial serial,
@@ -196,7 +196,7 @@ Result<Version> commit(Repository& repository, Draft& draft, const catalog::Vers
   draft.keep();
   if (const Status renamed = draft.rename_into_place(); !renamed)
     return std::unexpected(renamed.error().with_context(
-        fmt::format("{}@{} is committed, but will be readable only after a restart", facts.image,
+        fmt::format("{}@{} is published, but gets its name only at the next start", facts.image,
                     facts.number.value())));
   return repository.catalog().version(serial);
 }

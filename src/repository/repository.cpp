@@ -116,12 +116,18 @@ Status Repository::prepare_image(const std::string& image) {
 }
 
 Result<unique_fd> Repository::open_version(const std::string& image, VersionNumber number) const {
-  const auto path = version_path(image, number);
+  const Layout layout(directory_);
+  const auto path = layout.version(image, number);
   auto root = open_file(path, O_RDONLY | O_DIRECTORY);
-  if (!root && root.error().code() == ErrorCode::not_found)
-    return fail(ErrorCode::not_found, fmt::format("{}@{} is not complete here: {} does not exist",
-                                                  image, number.value(), path.string()));
-  return root;
+  if (root || root.error().code() != ErrorCode::not_found) return root;
+  // Between the catalog's commit and the renaming it has its hidden name; the visible one is
+  // tried again because the renaming may come in between.
+  const auto version = catalog_->version(image, number);
+  if (version && version->state == catalog::VersionState::complete)
+    for (const auto& name : {layout.staging(image, number), layout.publishing(image, number), path})
+      if (auto opened = open_file(name, O_RDONLY | O_DIRECTORY)) return opened;
+  return fail(ErrorCode::not_found, fmt::format("{}@{} is not complete here: {} does not exist",
+                                                image, number.value(), path.string()));
 }
 
 Result<std::shared_ptr<manifest::FilePageStore>> Repository::pages(const std::string& image,

@@ -42,15 +42,14 @@ void AttributeReader::parse(ByteView attributes, std::uint32_t stream_version) {
         takes_the_rest ? reader.remaining() : std::size_t{reader.read<std::uint16_t>()};
     const ByteView value = reader.take(length);
     if (reader.failed()) {
-      set_problem(ErrorCode::corrupt,
-                  fmt::format("attribute {} ({}) is longer than its command", type,
-                              wire::attribute_name(attribute)));
+      set_problem(ErrorCode::corrupt, fmt::format("attribute {} ({}) is longer than its command",
+                                                  type, wire::attribute_name(attribute)));
     } else if (!known) {
       set_problem(ErrorCode::unsupported,
                   fmt::format("attribute {} is unknown in version {}", type, stream_version));
     } else if (seen_[type]) {
-      set_problem(ErrorCode::corrupt, fmt::format("attribute {} is there twice",
-                                                  wire::attribute_name(attribute)));
+      set_problem(ErrorCode::corrupt,
+                  fmt::format("attribute {} is there twice", wire::attribute_name(attribute)));
     } else {
       values_[type] = value;
       seen_.set(type);
@@ -101,7 +100,9 @@ void AttributeReader::data(Attribute attribute, ByteView& value) {
   value = take(attribute, limits::sendstream_command);
 }
 
-void AttributeReader::ignored(Attribute attribute) { unread_.reset(index(attribute)); }
+void AttributeReader::ignored(Attribute attribute) {
+  unread_.reset(index(attribute));
+}
 
 void AttributeReader::check_range(Attribute attribute, ByteRange range) {
   if (range.end() < range.offset)
@@ -139,9 +140,8 @@ ByteView AttributeReader::take(Attribute attribute, std::size_t limit) {
 ByteView AttributeReader::take_exactly(Attribute attribute, std::size_t size) {
   const ByteView value = take(attribute, size);
   if (problem_ || value.size() == size) return value;
-  set_problem(ErrorCode::corrupt,
-              fmt::format("attribute {} has {} bytes instead of {}",
-                          wire::attribute_name(attribute), value.size(), size));
+  set_problem(ErrorCode::corrupt, fmt::format("attribute {} has {} bytes instead of {}",
+                                              wire::attribute_name(attribute), value.size(), size));
   return {};
 }
 

@@ -19,6 +19,7 @@
 #include "icbd/base/error.h"
 #include "icbd/base/types.h"
 #include "icbd/base/uuid.h"
+
 #include "wire.h"
 
 namespace icbd::sendstream {

@@ -13,6 +13,7 @@
 #include "icbd/base/error.h"
 #include "icbd/base/types.h"
 #include "icbd/base/uuid.h"
+
 #include "wire.h"
 
 namespace icbd::sendstream {

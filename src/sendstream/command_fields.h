@@ -10,6 +10,7 @@
 
 #include "icbd/base/limits.h"
 #include "icbd/sendstream/command.h"
+
 #include "wire.h"
 
 namespace icbd::sendstream {

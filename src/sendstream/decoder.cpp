@@ -7,9 +7,10 @@
 #include <cstddef>
 #include <utility>
 
+#include "icbd/base/limits.h"
+
 #include "attribute_reader.h"
 #include "command_fields.h"
-#include "icbd/base/limits.h"
 #include "wire.h"
 
 namespace icbd::sendstream {
@@ -108,9 +109,8 @@ Result<bool> Decoder::decode_header() {
   if (rest.size() < wire::stream_header_size) return false;
   const auto version = ByteReader(rest.subspan(wire::magic.size())).read<std::uint32_t>();
   if (version < 1 || version > wire::newest_version)
-    return fail(ErrorCode::unsupported,
-                fmt::format("stream version {}; versions 1 to {} are known", version,
-                            wire::newest_version));
+    return fail(ErrorCode::unsupported, fmt::format("stream version {}; versions 1 to {} are known",
+                                                    version, wire::newest_version));
   version_ = version;
   consumed_ += wire::stream_header_size;
   position_ += wire::stream_header_size;
@@ -134,8 +134,8 @@ Result<std::optional<Command>> Decoder::decode_next() {
   const ByteView bytes = rest.first(size);
   if (wire::checksum(bytes) != header.checksum)
     return fail(ErrorCode::corrupt, "a command's checksum does not match");
-  ICBD_ASSIGN(Command command, read_command(header.type, bytes.subspan(wire::command_header_size),
-                                            version_));
+  ICBD_ASSIGN(Command command,
+              read_command(header.type, bytes.subspan(wire::command_header_size), version_));
   consumed_ += size;
   position_ += size;
   ended_ = std::holds_alternative<End>(command);

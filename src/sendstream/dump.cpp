@@ -19,8 +19,8 @@ std::string time(Timestamp value) {
 }
 
 std::string describe(const Subvolume& command) {
-  return fmt::format("{} uuid={} transaction={}", quote_path(command.path), command.uuid.to_string(),
-                     command.transaction_id);
+  return fmt::format("{} uuid={} transaction={}", quote_path(command.path),
+                     command.uuid.to_string(), command.transaction_id);
 }
 std::string describe(const Snapshot& command) {
   return fmt::format("{} uuid={} transaction={} parent_uuid={} parent_transaction={}",
@@ -46,8 +46,12 @@ std::string describe(const Rename& command) {
 std::string describe(const Link& command) {
   return fmt::format("{} existing={}", quote_path(command.path), quote_path(command.existing));
 }
-std::string describe(const Unlink& command) { return quote_path(command.path); }
-std::string describe(const RemoveDirectory& command) { return quote_path(command.path); }
+std::string describe(const Unlink& command) {
+  return quote_path(command.path);
+}
+std::string describe(const RemoveDirectory& command) {
+  return quote_path(command.path);
+}
 std::string describe(const SetXattr& command) {
   return fmt::format("{} name={} length={}", quote_path(command.path), quote(command.name),
                      command.value.size());
@@ -56,7 +60,8 @@ std::string describe(const RemoveXattr& command) {
   return fmt::format("{} name={}", quote_path(command.path), quote(command.name));
 }
 std::string describe(const Write& command) {
-  return fmt::format("{} {}", quote_path(command.path), range({command.offset, command.data.size()}));
+  return fmt::format("{} {}", quote_path(command.path),
+                     range({command.offset, command.data.size()}));
 }
 std::string describe(const EncodedWrite& command) {
   return fmt::format(
@@ -68,9 +73,9 @@ std::string describe(const EncodedWrite& command) {
 }
 std::string describe(const Clone& command) {
   return fmt::format("{} {} source={} source_offset={} source_uuid={} source_transaction={}",
-                     quote_path(command.path), range(command.range), quote_path(command.source_path),
-                     command.source_offset, command.source_uuid.to_string(),
-                     command.source_transaction_id);
+                     quote_path(command.path), range(command.range),
+                     quote_path(command.source_path), command.source_offset,
+                     command.source_uuid.to_string(), command.source_transaction_id);
 }
 std::string describe(const Truncate& command) {
   return fmt::format("{} size={}", quote_path(command.path), command.size);
@@ -89,7 +94,8 @@ std::string describe(const UpdateExtent& command) {
   return fmt::format("{} {}", quote_path(command.path), range(command.range));
 }
 std::string describe(const Fallocate& command) {
-  return fmt::format("{} mode={:#x} {}", quote_path(command.path), command.mode, range(command.range));
+  return fmt::format("{} mode={:#x} {}", quote_path(command.path), command.mode,
+                     range(command.range));
 }
 std::string describe(const FileAttributes& command) {
   return fmt::format("{} attributes={:#x}", quote_path(command.path), command.attributes);
@@ -99,11 +105,15 @@ std::string describe(const EnableVerity& command) {
                      quote_path(command.path), command.algorithm, command.block_size,
                      command.salt.size(), command.signature.size());
 }
-std::string describe(const End&) { return {}; }
+std::string describe(const End&) {
+  return {};
+}
 
 }  // namespace
 
-std::string command_name(const Command& command) { return std::string(wire::info(command).name); }
+std::string command_name(const Command& command) {
+  return std::string(wire::info(command).name);
+}
 
 std::string dump(const Command& command) {
   const std::string arguments =

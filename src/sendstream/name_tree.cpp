@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "icbd/base/limits.h"
+
 #include "quote.h"
 
 namespace icbd::sendstream {
@@ -41,9 +42,13 @@ void NameTree::freeze() {
     if (object.directory) object.directory->frozen = true;
 }
 
-Result<ObjectIndex> NameTree::find(std::string_view path) const { return walk(path, false); }
+Result<ObjectIndex> NameTree::find(std::string_view path) const {
+  return walk(path, false);
+}
 
-Result<ObjectIndex> NameTree::find_frozen(std::string_view path) const { return walk(path, true); }
+Result<ObjectIndex> NameTree::find_frozen(std::string_view path) const {
+  return walk(path, true);
+}
 
 Result<ObjectIndex> NameTree::create(std::string_view path, bool directory) {
   ICBD_ASSIGN(const Place place, free_place(path));
@@ -129,8 +134,7 @@ Result<ObjectIndex> NameTree::walk(std::string_view path, bool frozen) const {
     if (!component) return misfit(path, "not a path inside the subvolume");
     const Directory* directory = objects_[object].directory.get();
     if (!directory || (frozen && !directory->frozen)) return misfit(path, "there is no such path");
-    const Names& names =
-        frozen && directory->before ? *directory->before : directory->names;
+    const Names& names = frozen && directory->before ? *directory->before : directory->names;
     const auto name = names.find(*component);
     if (name == names.end()) return misfit(path, "there is no such path");
     object = name->second;
@@ -164,7 +168,8 @@ Result<NameTree::Place> NameTree::taken_place(std::string_view path) const {
 }
 
 bool NameTree::lies_below(ObjectIndex directory, ObjectIndex ancestor) const {
-  while (directory != ancestor && directory != root) directory = objects_[directory].directory->parent;
+  while (directory != ancestor && directory != root)
+    directory = objects_[directory].directory->parent;
   return directory == ancestor;
 }
 

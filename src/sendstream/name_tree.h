@@ -46,8 +46,8 @@ class NameTree {
   // Nothing may be there yet.
   Status rename(std::string_view path, std::string_view to);
 
-  // Every name, the root's "" included. Left out is what lies deeper than limits::path_length, where
-  // no system call could name it: renaming directories into one another can build that.
+  // Every name, the root's "" included. Left out is what lies deeper than limits::path_length,
+  // where no system call could name it: renaming directories into one another can build that.
   std::vector<std::string> paths() const;
 
  private:
@@ -60,7 +60,7 @@ class NameTree {
   using Names = std::unordered_map<std::string, ObjectIndex, Hash, std::equal_to<>>;
   struct Directory {
     ObjectIndex parent = 0;
-    bool frozen = false;            // it was there at freeze()
+    bool frozen = false;  // it was there at freeze()
     Names names;
     std::unique_ptr<Names> before;  // the names at freeze(), once they have changed
   };

@@ -20,6 +20,8 @@ std::string quote(std::string_view text) {
   return quoted;
 }
 
-std::string quote_path(std::string_view path) { return "./" + quote(path); }
+std::string quote_path(std::string_view path) {
+  return "./" + quote(path);
+}
 
 }  // namespace icbd::sendstream

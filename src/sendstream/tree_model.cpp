@@ -6,9 +6,10 @@
 #include <unordered_map>
 #include <utility>
 
-#include "change_map.h"
 #include "icbd/base/limits.h"
 #include "icbd/sendstream/dump.h"
+
+#include "change_map.h"
 #include "name_tree.h"
 
 namespace icbd::sendstream {
@@ -24,7 +25,9 @@ std::unexpected<Error> misfit(std::string_view problem) {
 }
 
 // What of `range` lies below `size`.
-ByteRange clamp(ByteRange range, std::uint64_t size) { return intersect(range, {0, size}); }
+ByteRange clamp(ByteRange range, std::uint64_t size) {
+  return intersect(range, {0, size});
+}
 
 }  // namespace
 
@@ -49,8 +52,7 @@ struct TreeModel::State {
   Uuid own_uuid;
   std::optional<Uuid> parent_uuid;
 
-  Status add_parent_name(const ParentName& name,
-                         std::unordered_map<FileIndex, ObjectIndex>& known);
+  Status add_parent_name(const ParentName& name, std::unordered_map<FileIndex, ObjectIndex>& known);
   Status add_parent_link(const ParentName& name, ObjectIndex object);
 
   Status begin(const Uuid& uuid, std::optional<Uuid> parent);
@@ -165,8 +167,8 @@ Result<TreeModel::State::Content*> TreeModel::State::file(const std::string& pat
 
 Status TreeModel::State::change(const std::string& path, ByteRange range, Change how) {
   if (range.length > limits::file_size || range.offset > limits::file_size - range.length)
-    return fail(ErrorCode::too_large, fmt::format("the file would be larger than {} bytes",
-                                                  limits::file_size));
+    return fail(ErrorCode::too_large,
+                fmt::format("the file would be larger than {} bytes", limits::file_size));
   ICBD_ASSIGN(Content * content, file(path));
   if (range.empty()) return {};
   if (range.end() > content->size) resize(*content, range.end());
@@ -176,8 +178,10 @@ Status TreeModel::State::change(const std::string& path, ByteRange range, Change
 
 void TreeModel::State::resize(Content& content, std::uint64_t size) {
   if (size > content.size) {
-    // The extension is zeros, also where the parent's file had bytes before it was cut.
-    content.changes.assign({content.size, size - content.size}, Change::rewritten);
+    // The extension is zeros: of a file of the parent's, no longer the parent's bytes, also where
+    // it had some before it was cut; of a new file, what it has been everywhere.
+    if (content.lineage.parent)
+      content.changes.assign({content.size, size - content.size}, Change::rewritten);
   } else {
     content.changes.erase({size, content.size - size});
   }
@@ -274,8 +278,8 @@ Result<TreeModel> TreeModel::from_parent(std::span<const ParentName> names) {
   std::unordered_map<FileIndex, ObjectIndex> known;
   for (const ParentName& name : names)
     if (auto added = state->add_parent_name(name, known); !added)
-      return fail(ErrorCode::invalid_argument, fmt::format("parent's entry \"{}\": {}", name.path,
-                                                           added.error().message()));
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("parent's entry \"{}\": {}", name.path, added.error().message()));
   state->tree.freeze();
   return TreeModel(std::move(state));
 }
@@ -307,6 +311,8 @@ const Lineage* TreeModel::lineage(std::string_view path) const {
   return &content.lineage;
 }
 
-std::vector<std::string> TreeModel::paths() const { return state_->tree.paths(); }
+std::vector<std::string> TreeModel::paths() const {
+  return state_->tree.paths();
+}
 
 }  // namespace icbd::sendstream

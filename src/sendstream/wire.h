@@ -135,7 +135,9 @@ inline constexpr std::array<CommandInfo, std::variant_size_v<Command>> commands 
     {CommandType::end, "end", 1},
 }};
 
-inline const CommandInfo& info(const Command& command) { return commands[command.index()]; }
+inline const CommandInfo& info(const Command& command) {
+  return commands[command.index()];
+}
 
 // CRC32C of a whole command, its checksum field taken as zero; seed 0, not inverted. At least
 // command_header_size bytes.

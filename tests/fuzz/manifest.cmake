@@ -1,4 +1,4 @@
-# The golden pages of the unit tests are the seeds.
+# The golden pages of the unit tests are the seeds; NAME_corpus has what fuzzers found.
 set(golden_pages ${PROJECT_SOURCE_DIR}/tests/unit/manifest/golden)
 icbd_fuzz_target(manifest_root SOURCES manifest_root.cpp DEPENDS manifest
   CORPUS ${golden_pages}/root)

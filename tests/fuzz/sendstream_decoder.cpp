@@ -9,6 +9,7 @@
 #include "icbd/sendstream/decoder.h"
 #include "icbd/sendstream/dump.h"
 #include "icbd/sendstream/encoder.h"
+
 #include "sendstream_repair.h"
 
 namespace icbd::sendstream {

@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "icbd/base/bytes.h"
+
 #include "wire.h"
 
 namespace icbd::sendstream {
@@ -17,8 +18,7 @@ inline Bytes repair_checksums(ByteView stream) {
   std::size_t position = wire::stream_header_size;
   while (position + wire::command_header_size <= repaired.size()) {
     const std::span<std::byte> rest = std::span(repaired).subspan(position);
-    const std::size_t size =
-        wire::command_header_size + ByteReader(rest).read<std::uint32_t>();
+    const std::size_t size = wire::command_header_size + ByteReader(rest).read<std::uint32_t>();
     if (size > rest.size()) break;
     const std::uint32_t checksum = wire::checksum(rest.first(size));
     std::memcpy(rest.data() + checksum_offset, &checksum, sizeof checksum);

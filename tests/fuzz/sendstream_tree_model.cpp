@@ -9,6 +9,7 @@
 #include "icbd/base/limits.h"
 #include "icbd/sendstream/decoder.h"
 #include "icbd/sendstream/tree_model.h"
+
 #include "sendstream_repair.h"
 
 namespace icbd::sendstream {
@@ -89,8 +90,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace icbd::sendstream;
-  const icbd::Bytes stream =
-      repair_checksums({reinterpret_cast<const std::byte*>(data), size});
+  const icbd::Bytes stream = repair_checksums({reinterpret_cast<const std::byte*>(data), size});
   TreeModel with_parent = model_of_golden_parent(), without;
   for (TreeModel* model : {&with_parent, &without}) {
     follow(*model, stream);

@@ -41,7 +41,7 @@ TEST_F(BadInputTest, PublishingAPathThatDoesNotExist) {
 }
 
 TEST_F(BadInputTest, PublishingUnderAMalformedOrReservedName) {
-  for (const std::string name : {".hidden", "-dash", "a%2Fb", "latest", "current"})
+  for (const std::string name : {".hidden", "-dash", "a%20b", "latest", "current"})
     expect_refused(name, site->live().string(), "name");
 }
 

@@ -50,8 +50,8 @@ struct VersionFacts {
   Timestamp published;
   RootAttributes root;
   std::uint32_t entries = 0;
-  std::uint64_t file_bytes = 0;  // sum of sizes
-  std::uint64_t data_bytes = 0;  // sum of chunks that are not zero
+  std::uint64_t file_bytes = 0;        // sum of sizes
+  std::uint64_t data_bytes = 0;        // sum of chunks that are not zero
   std::uint64_t send_transaction = 0;  // ctransid on the master, for the received UUID
   bool operator==(const VersionFacts&) const = default;
 };
@@ -67,7 +67,7 @@ struct Version {
 };
 
 struct NodeIdentity {
-  Uuid uuid;              // of this repository, made with the catalog
+  Uuid uuid;  // of this repository, made with the catalog
 };
 
 class Catalog {

@@ -17,26 +17,26 @@
 namespace icbd::config {
 
 struct Master {
-  std::filesystem::path repository;                 // [repository] path; required
-  std::string rest_listen = "127.0.0.1:5009";       // [rest] listen
-  std::string data_listen = "127.0.0.1:5010";       // [data] listen
-  std::string log_level = "info";                   // [log] level
+  std::filesystem::path repository;            // [repository] path; required
+  std::string rest_listen = "127.0.0.1:5009";  // [rest] listen
+  std::string data_listen = "127.0.0.1:5010";  // [data] listen
+  std::string log_level = "info";              // [log] level
   bool insecure_plaintext = false;  // top level; needed to listen anywhere but on loopback
   bool operator==(const Master&) const = default;
 };
 
 struct Cache {
-  std::filesystem::path repository;                 // [repository] path; required
+  std::filesystem::path repository;                    // [repository] path; required
   std::filesystem::path mountpoint = "/var/lib/icbd";  // [view] mountpoint
-  std::string master_data = "127.0.0.1:5010";       // [master] data
-  std::string rest_listen = "127.0.0.1:5009";       // [rest] listen
-  std::string log_level = "info";                   // [log] level
-  std::string node_name;                            // [node] name; the host's name if empty
-  std::chrono::milliseconds fetch_timeout{20'000};  // [fetch] timeout, seconds (number)
-  std::chrono::milliseconds poll_interval{1'000};   // [master] poll_interval, seconds (number)
-  bool allow_device_nodes = true;                   // [policy] device_nodes
-  bool allow_setuid = true;                         // [policy] setuid
-  bool allow_security_xattrs = true;                // [policy] security_xattrs
+  std::string master_data = "127.0.0.1:5010";          // [master] data
+  std::string rest_listen = "127.0.0.1:5009";          // [rest] listen
+  std::string log_level = "info";                      // [log] level
+  std::string node_name;                               // [node] name; the host's name if empty
+  std::chrono::milliseconds fetch_timeout{20'000};     // [fetch] timeout, seconds (number)
+  std::chrono::milliseconds poll_interval{1'000};      // [master] poll_interval, seconds (number)
+  bool allow_device_nodes = true;                      // [policy] device_nodes
+  bool allow_setuid = true;                            // [policy] setuid
+  bool allow_security_xattrs = true;                   // [policy] security_xattrs
   bool insecure_plaintext = false;
   bool operator==(const Cache&) const = default;
 };

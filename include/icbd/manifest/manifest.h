@@ -34,7 +34,12 @@ inline constexpr std::size_t inline_digests = 16;  // 2 MiB of file
 inline constexpr std::size_t page_digests = 64;    // 8 MiB of file per level-0 page
 
 enum class EntryType : std::uint8_t {
-  file = 1, directory = 2, symlink = 3, character_device = 4, block_device = 5, fifo = 6,
+  file = 1,
+  directory = 2,
+  symlink = 3,
+  character_device = 4,
+  block_device = 5,
+  fifo = 6,
   socket = 7,
   // Another name of an earlier file, symlink, device, fifo or socket. Has a path and a target and
   // nothing else: the first name has the inode's metadata.
@@ -42,7 +47,11 @@ enum class EntryType : std::uint8_t {
 };
 
 // Inode attributes that are part of the content; a subset of FS_*_FL.
-enum Attribute : std::uint32_t { attribute_immutable = 1, attribute_append_only = 2, attribute_no_dump = 4 };
+enum Attribute : std::uint32_t {
+  attribute_immutable = 1,
+  attribute_append_only = 2,
+  attribute_no_dump = 4
+};
 
 struct Xattr {
   std::string name;
@@ -80,9 +89,9 @@ struct Root {
     std::uint32_t entries = 0;
     bool operator==(const MetadataPage&) const = default;
   };
-  std::uint32_t entries = 0;    // the sum of the pages'
-  std::uint64_t file_bytes = 0; // sum of sizes of files
-  std::uint64_t data_bytes = 0; // sum of data_bytes of files
+  std::uint32_t entries = 0;     // the sum of the pages'
+  std::uint64_t file_bytes = 0;  // sum of sizes of files
+  std::uint64_t data_bytes = 0;  // sum of data_bytes of files
   std::vector<MetadataPage> pages;
   bool operator==(const Root&) const = default;
 };

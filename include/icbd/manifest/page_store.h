@@ -29,7 +29,8 @@ class MemoryPageStore final : public PageStore {
 class FilePageStore final : public PageStore {
  public:
   // Opens for reading and appending; makes the file (mode 0600) if `create`.
-  static Result<std::unique_ptr<FilePageStore>> open(const std::filesystem::path& path, bool create);
+  static Result<std::unique_ptr<FilePageStore>> open(const std::filesystem::path& path,
+                                                     bool create);
 
   Result<Bytes> find(const Digest& digest) const override;
   bool contains(const Digest& digest) const override;
@@ -37,7 +38,10 @@ class FilePageStore final : public PageStore {
   Status sync();
 
  private:
-  struct Place { std::uint64_t offset; std::uint32_t length; };
+  struct Place {
+    std::uint64_t offset;
+    std::uint32_t length;
+  };
   FilePageStore(std::filesystem::path path, unique_fd file);
   Status load();
   Status load_magic(std::uint64_t size);

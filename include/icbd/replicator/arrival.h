@@ -4,7 +4,7 @@
 // at once. commit_shape() makes the shape durable. fill() fetches everything that is pending, in
 // order, with checkpoints; land() finishes and commits. stop() ends it at any point: waiting
 // readers fail with `cancelled`, and a last checkpoint lets the next start go on from here.
-// Guarantees: thread-safe. fill(), land() and checkpoint() are called by one thread at a time (the
+// Guarantees: thread-safe, but fill() and land() are called by one thread at a time (the
 // replicator's). A read is answered as soon as its chunks are verified, whatever bulk is doing.
 //
 // Priorities: a reader that waits for a chunk which bulk has asked for lets bulk bring it, but
@@ -84,6 +84,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   class DemandGuard;
   Arrival(ArrivalContext context, std::shared_ptr<Content> content);
   void demand(std::vector<ChunkTask> chunks, bool insist, Clock::TimePoint deadline);
+  Status write_pending_map();
   Status read_here(ReadJob& job, ChunkIndex chunk);
   void drain_demand();
   Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
@@ -94,7 +95,8 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Filler filler_;
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> filling_ = false;
-  std::atomic<bool> shape_committed_ = false;
+  std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
+  bool shape_committed_ = false;
   std::atomic<std::uint64_t> pending_bytes_ = 0;
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable demand_idle_;

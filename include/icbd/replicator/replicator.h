@@ -84,6 +84,7 @@ class Replicator {
 
   Status resume_arrivals();
   Status reload_table();
+  void mark_arriving(VersionSerial serial);
   Status follow_once();
   void follow(std::stop_token stop);
   void add_remote(const catalog::VersionFacts& facts);

@@ -51,7 +51,8 @@ class Repository {
   // Makes the directories that a new image needs.
   Status prepare_image(const std::string& image);
 
-  // The root directory of a complete version.
+  // The root directory of a complete version; also in the moment between the catalog's commit and
+  // the renaming.
   Result<unique_fd> open_version(const std::string& image, VersionNumber number) const;
   // The manifest's pages; opened once and shared while anyone holds it. With `create`, an empty
   // one for an arriving version.

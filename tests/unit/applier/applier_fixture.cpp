@@ -3,10 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include "harness/run.h"
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/sendstream/decoder.h"
+
+#include "harness/run.h"
 
 namespace icbd::applier {
 
@@ -25,8 +26,7 @@ Result<int> KnownVersions::root_of(const Uuid& uuid) {
 }
 
 void ApplierTest::shell(const std::string& script) {
-  const auto done =
-      harness::shell_checked(fmt::format("cd '{}'\n{}", path().string(), script));
+  const auto done = harness::shell_checked(fmt::format("cd '{}'\n{}", path().string(), script));
   ASSERT_TRUE(done) << done.error().message();
 }
 
@@ -81,8 +81,7 @@ Status ApplierTest::apply_stream(ByteView stream, const std::string& name, Optio
   return applier.finish();
 }
 
-Status ApplierTest::apply_all(Applier& applier,
-                              const std::vector<sendstream::Command>& commands) {
+Status ApplierTest::apply_all(Applier& applier, const std::vector<sendstream::Command>& commands) {
   for (const auto& command : commands) ICBD_TRY(applier.apply(command));
   return {};
 }

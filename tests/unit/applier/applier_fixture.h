@@ -8,13 +8,14 @@
 #include <string>
 #include <vector>
 
-#include "harness/loop_btrfs.h"
-#include "harness/tree.h"
 #include "icbd/applier/applier.h"
 #include "icbd/base/bytes.h"
 #include "icbd/base/unique_fd.h"
 #include "icbd/base/uuid.h"
 #include "icbd/sendstream/command.h"
+
+#include "harness/loop_btrfs.h"
+#include "harness/tree.h"
 
 namespace icbd::applier {
 

@@ -7,9 +7,10 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
-#include "applier_fixture.h"
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
+
+#include "applier_fixture.h"
 
 namespace icbd::applier {
 namespace {
@@ -189,8 +190,9 @@ TEST_F(ApplierCommands, ModeOwnerAndTimes) {
 }
 
 TEST_F(ApplierCommands, ModesAndOwnersThatAreNone) {
-  for (const Command& command : std::vector<Command>{
-           ChangeMode{"", 010644}, ChangeOwner{"", 0xffffffff, 0}, ChangeOwner{"", 0, 1ull << 40}}) {
+  for (const Command& command :
+       std::vector<Command>{ChangeMode{"", 010644}, ChangeOwner{"", 0xffffffff, 0},
+                            ChangeOwner{"", 0, 1ull << 40}}) {
     Applier applier = begin();
     EXPECT_EQ(refused(applier, command).code(), ErrorCode::corrupt);
   }
@@ -213,9 +215,8 @@ TEST_F(ApplierCommands, FlagsThatForbidChangesAreSetAtTheEnd) {
 }
 
 TEST_F(ApplierCommands, WhatIsNotSupportedSaysSo) {
-  for (const Command& command :
-       std::vector<Command>{EncodedWrite{"f", 0, 1, 1, 0, 0, 0, {}},
-                            EnableVerity{"f", 1, 4096, {}, {}}}) {
+  for (const Command& command : std::vector<Command>{EncodedWrite{"f", 0, 1, 1, 0, 0, 0, {}},
+                                                     EnableVerity{"f", 1, 4096, {}, {}}}) {
     Applier applier = begin();
     EXPECT_EQ(refused(applier, command).code(), ErrorCode::unsupported);
   }
@@ -235,9 +236,10 @@ TEST_F(ApplierCommands, APolicyRefusesAndNamesPathAndKey) {
               testing::AllOf(HasSubstr("./dev"), HasSubstr("allow_device_nodes")));
   EXPECT_THAT(refused_by({.allow_setuid = false}, ChangeMode{"f", 04755}),
               testing::AllOf(HasSubstr("./f"), HasSubstr("allow_setuid")));
-  EXPECT_THAT(refused_by({.allow_security_xattrs = false}, SetXattr{"f", "security.capability", {}}),
-              testing::AllOf(HasSubstr("./f"), HasSubstr("security.capability"),
-                             HasSubstr("allow_security_xattrs")));
+  EXPECT_THAT(
+      refused_by({.allow_security_xattrs = false}, SetXattr{"f", "security.capability", {}}),
+      testing::AllOf(HasSubstr("./f"), HasSubstr("security.capability"),
+                     HasSubstr("allow_security_xattrs")));
 
   Applier applier = begin({.policy = {false, false, false}, .hold_back = true});
   must(applier, MakeFifo{"fifo", inode});

@@ -4,9 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "applier_fixture.h"
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
+
+#include "applier_fixture.h"
 
 namespace icbd::applier {
 namespace {

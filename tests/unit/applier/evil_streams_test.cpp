@@ -4,10 +4,11 @@
 
 #include <functional>
 
-#include "applier_fixture.h"
-#include "harness/run.h"
 #include "icbd/sendstream/dump.h"
 #include "icbd/sendstream/encoder.h"
+
+#include "applier_fixture.h"
+#include "harness/run.h"
 
 namespace icbd::applier {
 namespace {
@@ -103,10 +104,12 @@ std::vector<Command> commands_on(const std::string& path, const Uuid& own) {
 }
 
 TEST_F(EvilStreams, PathsThatLeadOutside) {
-  const std::vector<Command> start = {
-      MakeFile{"file", inode}, Truncate{"file", 8192},
-      MakeDirectory{"directory", inode}, MakeSymlink{"up", inode, ".."},
-      MakeSymlink{"out", inode, "../outside"}, MakeSymlink{"absolute", inode, outside_path}};
+  const std::vector<Command> start = {MakeFile{"file", inode},
+                                      Truncate{"file", 8192},
+                                      MakeDirectory{"directory", inode},
+                                      MakeSymlink{"up", inode, ".."},
+                                      MakeSymlink{"out", inode, "../outside"},
+                                      MakeSymlink{"absolute", inode, outside_path}};
   for (const std::string& path :
        {std::string("../outside/file"), std::string("directory/../../outside/file"), outside_path,
         std::string("up/outside/file"), std::string("out/file"), std::string("out/new"),
@@ -133,11 +136,11 @@ TEST_F(EvilStreams, WritingThroughASymlink) {
 }
 
 TEST_F(EvilStreams, OwnersOfSymlinksStayWithTheSymlink) {
-  const Status status = apply_evil(
-      {MakeSymlink{"absolute", inode, outside_path}, ChangeOwner{"absolute", 7, 7},
-       SetTimes{"absolute", {1, 1}, {1, 1}, {1, 1}}, SetXattr{"absolute", "trusted.x", {}},
-       Link{"second", "absolute"}},
-      false);
+  const Status status =
+      apply_evil({MakeSymlink{"absolute", inode, outside_path}, ChangeOwner{"absolute", 7, 7},
+                  SetTimes{"absolute", {1, 1}, {1, 1}, {1, 1}},
+                  SetXattr{"absolute", "trusted.x", {}}, Link{"second", "absolute"}},
+                 false);
   EXPECT_TRUE(status) << status.error().message();
   expect_outside_unchanged();
 }
@@ -191,8 +194,8 @@ TEST_F(EvilStreams, WritingToADevice) {
   EXPECT_EQ(::stat(device.c_str(), &status), 0);
   const auto described = harness::describe_tree(path() / "outside");
   outside = *described;
-  expect_refused({MakeNode{"a", inode, status.st_rdev, S_IFBLK | 0600},
-                  Write{"a", 0, as_bytes("evil")}});
+  expect_refused(
+      {MakeNode{"a", inode, status.st_rdev, S_IFBLK | 0600}, Write{"a", 0, as_bytes("evil")}});
   expect_refused({MakeFifo{"a", inode}, Write{"a", 0, as_bytes("evil")}});
   const auto detached = harness::run_checked({"losetup", "--detach", device});
   EXPECT_TRUE(detached) << detached.error().message();

@@ -94,8 +94,8 @@ TEST_P(KernelStreams, AFullStreamIntoAnEmptySubvolume) {
   for (const std::string version : {"one", "two"}) {
     const std::string copy = "copy-of-" + version;
     make_subvolume(copy);
-    const Status applied = apply_stream(send(std::string("--proto ") + GetParam() + " " + version),
-                                        copy);
+    const Status applied =
+        apply_stream(send(std::string("--proto ") + GetParam() + " " + version), copy);
     ASSERT_TRUE(applied) << applied.error().message();
     EXPECT_EQ(difference(version, copy), "");
   }

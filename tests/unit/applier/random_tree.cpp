@@ -24,12 +24,12 @@ constexpr std::uint64_t size_max = 64 * block;
 void RandomTree::change() {
   using Change = void (RandomTree::*)();
   static constexpr std::array<Change, 18> changes = {
-      &RandomTree::make_file,       &RandomTree::make_file,      &RandomTree::replace_file,
-      &RandomTree::change_in_place, &RandomTree::change_in_place, &RandomTree::punch_hole,
-      &RandomTree::resize,          &RandomTree::resize,         &RandomTree::share_range,
+      &RandomTree::make_file,       &RandomTree::make_file,        &RandomTree::replace_file,
+      &RandomTree::change_in_place, &RandomTree::change_in_place,  &RandomTree::punch_hole,
+      &RandomTree::resize,          &RandomTree::resize,           &RandomTree::share_range,
       &RandomTree::share_range,     &RandomTree::share_whole_file, &RandomTree::move_file,
-      &RandomTree::move_directory,  &RandomTree::make_directory, &RandomTree::remove_something,
-      &RandomTree::add_name,        &RandomTree::make_symlink,   &RandomTree::change_attributes};
+      &RandomTree::move_directory,  &RandomTree::make_directory,   &RandomTree::remove_something,
+      &RandomTree::add_name,        &RandomTree::make_symlink,     &RandomTree::change_attributes};
   (this->*changes[below(changes.size())])();
 }
 
@@ -142,7 +142,9 @@ void RandomTree::move_directory() {
   if (!into_itself && below(2) == 0) fs::create_directory(*directory, into_itself);
 }
 
-void RandomTree::make_directory() { fs::create_directory(new_name()); }
+void RandomTree::make_directory() {
+  fs::create_directory(new_name());
+}
 
 void RandomTree::remove_something() {
   const auto all = below(4) == 0 ? directories() : files();

@@ -3,14 +3,17 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <optional>
 #include <random>
-#include <set>
 
-#include "applier_fixture.h"
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/sendstream/decoder.h"
 #include "icbd/sendstream/tree_model.h"
+
+#include "applier_fixture.h"
 #include "random_tree.h"
 
 namespace icbd::applier {
@@ -58,22 +61,23 @@ class RandomTrees : public ApplierTest {
   }
 
   // Applies the shape of `version` against `parent` to `target` and to a model of the parent.
-  TreeModel apply_shape(const std::string& parent, const std::string& version,
+  // Against nothing if there is no parent.
+  TreeModel apply_shape(const std::optional<std::string>& parent, const std::string& version,
                         const std::string& target) {
-    TreeModel model = model_of(path() / parent);
-    const unique_fd from = open_root(parent), to = open_root(version), root = open_root(target);
+    TreeModel model = parent ? model_of(path() / *parent) : TreeModel();
+    const unique_fd from = parent ? open_root(*parent) : unique_fd();
+    const unique_fd to = open_root(version), root = open_root(target);
     Applier applier = make_applier(root, {.policy = {}, .hold_back = true});
     sendstream::Decoder decoder;
-    const Status sent =
-        btrfs::send_shape(to.get(), from.get(), [&](ByteView piece) -> Status {
-          decoder.feed(piece);
-          for (;;) {
-            ICBD_ASSIGN(const auto command, decoder.next());
-            if (!command) return {};
-            ICBD_TRY(applier.apply(*command));
-            ICBD_TRY(model.apply(*command));
-          }
-        });
+    const Status sent = btrfs::send_shape(to.get(), from.get(), [&](ByteView piece) -> Status {
+      decoder.feed(piece);
+      for (;;) {
+        ICBD_ASSIGN(const auto command, decoder.next());
+        if (!command) return {};
+        ICBD_TRY(applier.apply(*command));
+        ICBD_TRY(model.apply(*command));
+      }
+    });
     EXPECT_TRUE(sent) << sent.error().message();
     EXPECT_TRUE(applier.finish());
     return model;
@@ -107,10 +111,10 @@ class RandomTrees : public ApplierTest {
           << "rewritten at " << range.offset;
   }
 
-  void check_shape(const std::string& parent, const std::string& version) {
-    SCOPED_TRACE("the shape of " + version);
-    const std::string target = version + "-shape";
-    stage(parent, target);
+  void check_shape(const std::optional<std::string>& parent, const std::string& version) {
+    SCOPED_TRACE("the shape of " + version + " against " + parent.value_or("nothing"));
+    const std::string target = version + (parent ? "-shape" : "-full-shape");
+    parent ? stage(*parent, target) : make_subvolume(target);
     files_.clear();
     const TreeModel model = apply_shape(parent, version, target);
     std::vector<std::string> paths = model.paths();
@@ -156,6 +160,7 @@ TEST_F(RandomTrees, StreamApplierAndModelAgree) {
     ASSERT_NO_FATAL_FAILURE(check_shape(parent, name));
     ASSERT_NO_FATAL_FAILURE(check_data(parent, name, 1 + version % 2));
   }
+  ASSERT_NO_FATAL_FAILURE(check_shape(std::nullopt, "v" + std::to_string(versions)));
   // If everything were listed, the test would prove nothing.
   EXPECT_GT(unlisted_, 100'000u);
 }

@@ -35,8 +35,8 @@ TEST(DigestText, ParsesBack) {
 
 TEST(DigestText, RefusesAllElse) {
   const std::string good(64, 'a');
-  for (const std::string& text : {std::string(), good.substr(1), good + "a", good.substr(1) + "g",
-                                  " " + good.substr(1)}) {
+  for (const std::string& text :
+       {std::string(), good.substr(1), good + "a", good.substr(1) + "g", " " + good.substr(1)}) {
     const auto digest = Digest::parse(text);
     ASSERT_FALSE(digest) << text;
     EXPECT_EQ(digest.error().code(), ErrorCode::invalid_argument);

@@ -26,17 +26,25 @@ TEST(ErrorCodeNames, AreDistinctAndParseBack) {
 }
 
 TEST(ErrorFromErrno, HasTheCodeThatCallersDecideBy) {
-  const std::vector<std::pair<int, ErrorCode>> expected = {
-      {ENOENT, ErrorCode::not_found},        {ESTALE, ErrorCode::not_found},
-      {EEXIST, ErrorCode::already_exists},   {ENOTEMPTY, ErrorCode::already_exists},
-      {EACCES, ErrorCode::permission_denied}, {EPERM, ErrorCode::permission_denied},
-      {EROFS, ErrorCode::permission_denied}, {EINVAL, ErrorCode::invalid_argument},
-      {ENOSPC, ErrorCode::no_space},         {EDQUOT, ErrorCode::no_space},
-      {EBUSY, ErrorCode::busy},              {ETIMEDOUT, ErrorCode::timed_out},
-      {ECONNREFUSED, ErrorCode::unavailable}, {EPIPE, ErrorCode::unavailable},
-      {EOPNOTSUPP, ErrorCode::unsupported},  {ENOTTY, ErrorCode::unsupported},
-      {EFBIG, ErrorCode::too_large},         {EIO, ErrorCode::io},
-      {EBADF, ErrorCode::io}};
+  const std::vector<std::pair<int, ErrorCode>> expected = {{ENOENT, ErrorCode::not_found},
+                                                           {ESTALE, ErrorCode::not_found},
+                                                           {EEXIST, ErrorCode::already_exists},
+                                                           {ENOTEMPTY, ErrorCode::already_exists},
+                                                           {EACCES, ErrorCode::permission_denied},
+                                                           {EPERM, ErrorCode::permission_denied},
+                                                           {EROFS, ErrorCode::permission_denied},
+                                                           {EINVAL, ErrorCode::invalid_argument},
+                                                           {ENOSPC, ErrorCode::no_space},
+                                                           {EDQUOT, ErrorCode::no_space},
+                                                           {EBUSY, ErrorCode::busy},
+                                                           {ETIMEDOUT, ErrorCode::timed_out},
+                                                           {ECONNREFUSED, ErrorCode::unavailable},
+                                                           {EPIPE, ErrorCode::unavailable},
+                                                           {EOPNOTSUPP, ErrorCode::unsupported},
+                                                           {ENOTTY, ErrorCode::unsupported},
+                                                           {EFBIG, ErrorCode::too_large},
+                                                           {EIO, ErrorCode::io},
+                                                           {EBADF, ErrorCode::io}};
   for (const auto& [number, code] : expected) {
     const Error error = Error::from_errno("open /x", number);
     EXPECT_EQ(error.code(), code) << number;

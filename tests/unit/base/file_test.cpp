@@ -61,7 +61,7 @@ TEST_F(FileTest, ReplacingPutsTheNewContentInTheOldPlace) {
   Bytes old(20);
   EXPECT_EQ(read_at(reader.get(), old, 0).value(), 20u);
   EXPECT_EQ(as_text(old), "a long first content");
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(stat(file_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600u);
 }

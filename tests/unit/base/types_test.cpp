@@ -31,8 +31,8 @@ TEST(ByteRange, IntersectsInWhatIsShared) {
 
 TEST(ByteRange, IntersectsInNothingWhereRangesOnlyTouch) {
   const ByteRange range{10, 10};
-  for (const ByteRange other : {ByteRange{0, 10}, ByteRange{20, 5}, ByteRange{15, 0},
-                                ByteRange{0, 0}, ByteRange{100, 1}})
+  for (const ByteRange other :
+       {ByteRange{0, 10}, ByteRange{20, 5}, ByteRange{15, 0}, ByteRange{0, 0}, ByteRange{100, 1}})
     EXPECT_TRUE(intersect(range, other).empty()) << other.offset;
 }
 

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "icbd/base/limits.h"
+
 #include "unit/catalog/database.h"
 
 namespace icbd::catalog {
@@ -222,8 +223,7 @@ TEST_F(CatalogTest, ShapesOnlyWhatIsArriving) {
   const VersionSerial complete = add(make_facts("win11", 1));
   const VersionSerial arriving = add(make_facts("win11", 2), VersionState::arriving);
   EXPECT_EQ(catalog_->set_shaped(complete, {}).error().code(), ErrorCode::invalid_argument);
-  EXPECT_EQ(catalog_->set_shaped(arriving, VersionSerial(99)).error().code(),
-            ErrorCode::not_found);
+  EXPECT_EQ(catalog_->set_shaped(arriving, VersionSerial(99)).error().code(), ErrorCode::not_found);
   EXPECT_TRUE(catalog_->set_shaped(arriving, std::nullopt));  // against nothing
 }
 
@@ -240,11 +240,9 @@ TEST_F(CatalogTest, CountsChangesAndNothingElse) {
   VersionSerial serial;
   EXPECT_EQ(changes([&] { serial = add(make_facts("win11", 1), VersionState::remote); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::remote)); }), 0u);
-  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::arriving)); }),
-            1u);
+  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::arriving)); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_shaped(serial, {})); }), 1u);
-  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::complete)); }),
-            1u);
+  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::complete)); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->versions()); }), 0u);
 }
 
@@ -255,8 +253,8 @@ TEST_F(CatalogTest, IsThreadSafe) {
     for (std::uint32_t i = 0; i < versions; ++i) {
       const auto number = catalog_->next_number(image);
       ASSERT_TRUE(number);
-      const auto serial = catalog_->add_version(make_facts(image, number->value()),
-                                                VersionState::arriving);
+      const auto serial =
+          catalog_->add_version(make_facts(image, number->value()), VersionState::arriving);
       ASSERT_TRUE(serial) << serial.error().message();
       EXPECT_TRUE(catalog_->set_state(*serial, VersionState::complete));
       EXPECT_GE(catalog_->versions().value().size(), i);

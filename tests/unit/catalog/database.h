@@ -7,8 +7,9 @@
 #include <memory>
 #include <string>
 
-#include "harness/temporary_directory.h"
 #include "icbd/catalog/catalog.h"
+
+#include "harness/temporary_directory.h"
 
 namespace icbd::catalog {
 

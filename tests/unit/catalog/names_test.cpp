@@ -26,7 +26,7 @@ TEST(ImageName, RefusesAllElseWithTheReason) {
       {"-rf", "begins with"},
       {"a/b", "only A-Z"},
       {"a b", "only A-Z"},
-      {"a\n", R"("a\n")"},
+      {"a\n", R"("a\x0a")"},
       {std::string("a\0b", 3), "only A-Z"},
       {"gr\xc3\xbcn", "only A-Z"},
       {"a@1", "only A-Z"},

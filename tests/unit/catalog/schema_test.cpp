@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "icbd/base/file.h"
+
 #include "unit/catalog/database.h"
 
 namespace icbd::catalog {
@@ -26,7 +27,7 @@ TEST_F(SchemaTest, MakesADurableDatabaseForItsOwnerOnly) {
   EXPECT_EQ(sql("PRAGMA journal_mode"), "wal");
   EXPECT_EQ(sql("PRAGMA application_id"), std::to_string(0x69636264));
   EXPECT_EQ(sql("PRAGMA user_version"), "1");
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(stat(file_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600u);
 }

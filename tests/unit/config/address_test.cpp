@@ -11,10 +11,26 @@ TEST(Address, IsHostAndPort) {
   for (const char* address : {"127.0.0.1:5009", "localhost:1", "[::1]:65535", "[fe80::1]:80",
                               "imgs.example:5010", "node_1-b:5010"})
     EXPECT_EQ(address_fault(address, false), "") << address;
-  for (const std::string address :
-       {"", ":", "5009", ":5009", "localhost", "localhost:", "localhost:port", "localhost:65536",
-        "localhost:-1", "localhost:+1", "localhost: 1", "local host:1", "::1:5009", "[::1]",
-        "[::1:5009", "[]:5009", "[nonsense]:5009", "http://imgs.example:5009", "a/b:1", "*:5009"})
+  for (const std::string address : {"",
+                                    ":",
+                                    "5009",
+                                    ":5009",
+                                    "localhost",
+                                    "localhost:",
+                                    "localhost:port",
+                                    "localhost:65536",
+                                    "localhost:-1",
+                                    "localhost:+1",
+                                    "localhost: 1",
+                                    "local host:1",
+                                    "::1:5009",
+                                    "[::1]",
+                                    "[::1:5009",
+                                    "[]:5009",
+                                    "[nonsense]:5009",
+                                    "http://imgs.example:5009",
+                                    "a/b:1",
+                                    "*:5009"})
     EXPECT_NE(address_fault(address, false), "") << address;
   EXPECT_NE(address_fault(std::string(300, 'h') + ":1", false), "");
 }

@@ -3,8 +3,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "harness/temporary_directory.h"
 #include "icbd/base/file.h"
+
+#include "harness/temporary_directory.h"
 
 namespace icbd::config {
 namespace {
@@ -54,7 +55,8 @@ TEST(Config, ReadsEveryKeyOfACache) {
     device_nodes = false
     setuid = false
     security_xattrs = false
-  )", "cache.toml");
+  )",
+                                 "cache.toml");
   ASSERT_TRUE(cache) << cache.error().message();
   Cache expected;
   expected.repository = "/store";
@@ -77,7 +79,8 @@ TEST(Config, ReadsEveryKeyOfAMaster) {
     rest = { listen = "[::]:0" }
     data = { listen = "10.0.0.1:6010" }
     log = { level = "error" }
-  )", "master.toml");
+  )",
+                                   "master.toml");
   ASSERT_TRUE(master) << master.error().message();
   const Master expected{"/store", "[::]:0", "10.0.0.1:6010", "error", true};
   EXPECT_EQ(*master, expected);
@@ -140,8 +143,8 @@ TEST(Config, KeepsRepositoryAndMountpointApart) {
 }
 
 TEST(Config, RefusesTimesOutOfRange) {
-  for (const char* seconds : {"0", "-1", "0.01", "3601", "inf", "-inf", "nan", "1e300",
-                              "9223372036854775807"})
+  for (const char* seconds :
+       {"0", "-1", "0.01", "3601", "inf", "-inf", "nan", "1e300", "9223372036854775807"})
     EXPECT_EQ(cache_error(std::string("[fetch]\ntimeout = ") + seconds),
               "cache.toml:4: [fetch] timeout must be 0.1 to 3600 seconds");
 }
@@ -188,8 +191,7 @@ class ConfigFile : public ::testing::Test {
 
 TEST_F(ConfigFile, IsNamedInErrors) {
   ASSERT_TRUE(replace_file(file_, as_bytes("\nnonsense = 1\n")));
-  EXPECT_EQ(load_master(file_).error().message(),
-            file_.string() + ":2: unknown key \"nonsense\"");
+  EXPECT_EQ(load_master(file_).error().message(), file_.string() + ":2: unknown key \"nonsense\"");
   EXPECT_THAT(load_cache(file_).error().message(), StartsWith(file_.string()));
 }
 

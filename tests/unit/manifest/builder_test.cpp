@@ -1,7 +1,6 @@
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#include <fmt/format.h>
 
 #include <random>
 #include <set>
@@ -182,8 +181,7 @@ TEST(Builder, RefusesWrongOrderAndNames) {
   const auto refused = [](std::vector<Entry> entries) {
     MemoryPageStore pages;
     Builder builder(pages);
-    for (std::size_t i = 0; i + 1 < entries.size(); ++i)
-      EXPECT_TRUE(add_to(builder, entries[i]));
+    for (std::size_t i = 0; i + 1 < entries.size(); ++i) EXPECT_TRUE(add_to(builder, entries[i]));
     const Status added = add_to(builder, entries.back());
     EXPECT_FALSE(added);
     EXPECT_EQ(added.error().code(), ErrorCode::invalid_argument);

@@ -26,7 +26,9 @@ inline Entry make_entry(EntryType type, std::string path) {
 inline Entry make_directory(std::string path) {
   return make_entry(EntryType::directory, std::move(path));
 }
-inline Entry make_root() { return make_directory(""); }
+inline Entry make_root() {
+  return make_directory("");
+}
 
 inline Entry make_link(EntryType type, std::string path, std::string target) {
   Entry entry;

@@ -6,6 +6,7 @@
 #include <filesystem>
 
 #include "icbd/base/file.h"
+
 #include "unit/manifest/entries.h"
 
 namespace icbd::manifest {
@@ -56,7 +57,7 @@ TEST(Golden, ContentHasTheDigestItAlwaysHad) {
     ASSERT_TRUE(builder.add(file.entry, file.chunks));
   }
   EXPECT_EQ(builder.finish().value().to_string(),
-            "0000000000000000000000000000000000000000000000000000000000000000");
+            "641ae5e2f5597cd3960d43fcb01803df1567fcf70e0629bb96b253728ed058f1");
 }
 
 }  // namespace

@@ -179,7 +179,7 @@ TEST(MetadataPage, RefusesAPageOverTheLimit) {
 TEST(MetadataPage, NamesTheEntryPrintably) {
   const auto decoded =
       decode_metadata_page(encode_metadata_page(std::vector{make_entry(EntryType::fifo, "\n/..")}));
-  EXPECT_THAT(decoded.error().message(), HasSubstr(R"(entry 0 "\n/..")"));
+  EXPECT_THAT(decoded.error().message(), HasSubstr(R"(entry 0 "\x0a/..")"));
 }
 
 }  // namespace

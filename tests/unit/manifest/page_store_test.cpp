@@ -7,8 +7,9 @@
 
 #include <thread>
 
-#include "harness/temporary_directory.h"
 #include "icbd/base/file.h"
+
+#include "harness/temporary_directory.h"
 #include "unit/manifest/entries.h"
 
 namespace icbd::manifest {
@@ -138,7 +139,7 @@ TEST_F(FilePageStoreTest, KeepsEqualPagesOnce) {
 
 TEST_F(FilePageStoreTest, IsMadeForItsOwnerOnly) {
   open(true);
-  struct stat status {};
+  struct stat status{};
   ASSERT_EQ(stat(path_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600u);
 }

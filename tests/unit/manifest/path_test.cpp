@@ -9,8 +9,8 @@ namespace icbd::manifest {
 namespace {
 
 TEST(PathOrder, PutsWhatIsInADirectoryRightBehindIt) {
-  const std::vector<std::string> in_order = {
-      "", "a", "a/b", "a/b/c", "a/b-", "a!", "a-b", "a.b", "a.b/c", "aa", "b", "\xff"};
+  const std::vector<std::string> in_order = {"",    "a",   "a/b",   "a/b/c", "a/b-", "a!",
+                                             "a-b", "a.b", "a.b/c", "aa",    "b",    "\xff"};
   for (std::size_t i = 0; i < in_order.size(); ++i)
     for (std::size_t j = 0; j < in_order.size(); ++j)
       EXPECT_EQ(path_less(in_order[i], in_order[j]), i < j) << in_order[i] << " " << in_order[j];

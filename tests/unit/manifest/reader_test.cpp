@@ -144,8 +144,7 @@ class ReaderDigests : public ::testing::TestWithParam<DigestLevels> {
 
 TEST_P(ReaderDigests, FindsEveryChunk) {
   const auto reader = Reader::open(all_, root_);
-  for (std::uint32_t chunk = 0; chunk < GetParam().chunks;
-       chunk += 1 + GetParam().chunks / 1000)
+  for (std::uint32_t chunk = 0; chunk < GetParam().chunks; chunk += 1 + GetParam().chunks / 1000)
     ASSERT_EQ(reader->chunk_digest(file_.entry, ChunkIndex(chunk)).value(), file_.chunks[chunk]);
 }
 

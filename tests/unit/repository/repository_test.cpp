@@ -142,6 +142,15 @@ TEST_F(LandingTest, NeverReplacesAVersion) {
   EXPECT_TRUE(std::filesystem::exists(staging() / "file"));
 }
 
+// The catalog has committed it; whoever hears of it may ask before the renaming.
+TEST_F(LandingTest, ACompleteVersionIsThereBeforeItIsRenamed) {
+  const catalog::Version version = make_arrival();
+  EXPECT_FALSE(repository_->open_version("disk", VersionNumber(1))) << "it is arriving";
+  ASSERT_TRUE(repository_->catalog().set_state(version.serial, VersionState::complete));
+  const auto root = repository_->open_version("disk", VersionNumber(1));
+  EXPECT_TRUE(root) << root.error().message();
+}
+
 TEST_F(LandingTest, ADiscardedArrivalLeavesNothing) {
   const catalog::Version version = make_arrival();
   const Status discarded = repository_->discard_arrival(version);

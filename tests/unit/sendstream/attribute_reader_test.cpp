@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "icbd/base/limits.h"
+
 #include "sample_commands.h"
 #include "wire.h"
 
@@ -70,9 +71,10 @@ TEST(AttributeReader, AnAttributeOfAnotherCommandIsUnsupported) {
 }
 
 TEST(AttributeReader, AttributesOfLaterVersionsAreUnknown) {
-  const std::pair<Attribute, std::uint32_t> first_version[] = {
-      {Attribute::fallocate_mode, 2}, {Attribute::verity_salt, 3}, {static_cast<Attribute>(36), 4},
-      {static_cast<Attribute>(0), 4}};
+  const std::pair<Attribute, std::uint32_t> first_version[] = {{Attribute::fallocate_mode, 2},
+                                                               {Attribute::verity_salt, 3},
+                                                               {static_cast<Attribute>(36), 4},
+                                                               {static_cast<Attribute>(0), 4}};
   for (const auto& [attribute, since] : first_version)
     for (std::uint32_t version = 1; version <= wire::newest_version; ++version) {
       const Bytes attributes = one_attribute(attribute, "");

@@ -6,6 +6,7 @@
 
 #include "icbd/base/limits.h"
 #include "icbd/sendstream/encoder.h"
+
 #include "sample_commands.h"
 #include "streams.h"
 #include "wire.h"

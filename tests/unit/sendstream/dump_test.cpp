@@ -24,7 +24,8 @@ TEST(Dump, WhatIsNotPrintableIsEscaped) {
 
 TEST(Dump, DataIsGivenByLength) {
   EXPECT_EQ(dump(Write{"f", 10, as_bytes("secret")}), "write ./f offset=10 length=6");
-  EXPECT_EQ(dump(SetXattr{"f", "user.x", to_bytes("secret")}), "set_xattr ./f name=user.x length=6");
+  EXPECT_EQ(dump(SetXattr{"f", "user.x", to_bytes("secret")}),
+            "set_xattr ./f name=user.x length=6");
 }
 
 TEST(Dump, EveryCommandBeginsWithItsName) {

@@ -5,6 +5,7 @@
 #include "icbd/base/limits.h"
 #include "icbd/sendstream/decoder.h"
 #include "icbd/sendstream/dump.h"
+
 #include "sample_commands.h"
 #include "wire.h"
 
@@ -47,7 +48,9 @@ TEST_P(EncoderVersions, CommandsOfLaterVersionsAreUnsupported) {
   for (const Command& command : sample_commands()) {
     const auto encoded = encode(command, version);
     EXPECT_EQ(encoded.has_value(), wire::info(command).since_version <= version) << dump(command);
-    if (!encoded) { EXPECT_EQ(encoded.error().code(), ErrorCode::unsupported); }
+    if (!encoded) {
+      EXPECT_EQ(encoded.error().code(), ErrorCode::unsupported);
+    }
   }
 }
 

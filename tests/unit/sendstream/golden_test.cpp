@@ -6,6 +6,7 @@
 #include <sstream>
 
 #include "icbd/base/file.h"
+
 #include "streams.h"
 
 namespace icbd::sendstream {

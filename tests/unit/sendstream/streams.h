@@ -53,6 +53,8 @@ inline Decoded decode_all(ByteView stream, std::size_t piece_size) {
   return decoded;
 }
 
-inline Decoded decode_all(ByteView stream) { return decode_all(stream, stream.size() + 1); }
+inline Decoded decode_all(ByteView stream) {
+  return decode_all(stream, stream.size() + 1);
+}
 
 }  // namespace icbd::sendstream

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "icbd/base/limits.h"
+
 #include "sample_commands.h"
 
 namespace icbd::sendstream {
@@ -133,7 +134,8 @@ TEST_F(TreeModelTest, PunchedAndZeroedRangesAreRewrittenWithinTheFile) {
   must(UpdateExtent{"disk.raw", {0, 4 * block}});
   must(Fallocate{"disk.raw", 3, {block, block}});
   must(Fallocate{"disk.raw", 0x11, {14 * block, 10 * block}});
-  EXPECT_THAT(updated("disk.raw"), ElementsAre(ByteRange{0, block}, ByteRange{2 * block, 2 * block}));
+  EXPECT_THAT(updated("disk.raw"),
+              ElementsAre(ByteRange{0, block}, ByteRange{2 * block, 2 * block}));
   EXPECT_THAT(rewritten("disk.raw"),
               ElementsAre(ByteRange{block, block}, ByteRange{14 * block, 2 * block}));
 }
@@ -180,8 +182,8 @@ TEST_F(TreeModelTest, ACloneOfPendingBytesIsPending) {
   EXPECT_THAT(rewritten("new"), ElementsAre(ByteRange{0, block}));
   // Within one file too.
   must(clone_of(own, "disk.raw", 3 * block, "disk.raw", {8 * block, 2 * block}));
-  EXPECT_THAT(updated("disk.raw"), ElementsAre(ByteRange{2 * block, 2 * block},
-                                               ByteRange{8 * block, block}));
+  EXPECT_THAT(updated("disk.raw"),
+              ElementsAre(ByteRange{2 * block, 2 * block}, ByteRange{8 * block, block}));
   EXPECT_THAT(rewritten("disk.raw"), ElementsAre(ByteRange{9 * block, block}));
 }
 
@@ -245,7 +247,8 @@ TEST(TreeModel, EveryByteOfAFullStreamsFileIsListed) {
   ASSERT_TRUE(model.apply(Truncate{"sparse", 12 * block}));
   const Lineage* lineage = model.lineage("sparse");
   EXPECT_THAT(lineage->updated, ElementsAre(ByteRange{10 * block, block}));
-  EXPECT_THAT(lineage->rewritten, ElementsAre(ByteRange{0, 10 * block}, ByteRange{11 * block, block}));
+  EXPECT_THAT(lineage->rewritten,
+              ElementsAre(ByteRange{0, 10 * block}, ByteRange{11 * block, block}));
 }
 
 TEST(TreeModel, AParentMustMakeSense) {

@@ -24,11 +24,13 @@ ssize_t device_writev(int fd, iovec* vectors, int count, void*) {
 }
 
 // Threads are cancelled while they wait here: nothing in this frame may need a destructor.
-ssize_t device_read(int fd, void* buffer, size_t size, void*) { return ::read(fd, buffer, size); }
+ssize_t device_read(int fd, void* buffer, size_t size, void*) {
+  return ::read(fd, buffer, size);
+}
 
 // Wakes the waiting thread of fuse_session_loop_mt() from sem_wait; does nothing else.
 void install_wake_handler() {
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) {};  // without SA_RESTART: the system call must end
   sigaction(SIGUSR1, &action, nullptr);
 }
@@ -52,10 +54,9 @@ Result<std::unique_ptr<Device>> Device::open_and_mount(const std::filesystem::pa
     return fail(ErrorCode::internal, "libfuse refused to make a session");
 
   const std::string options = fmt::format(
-      "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions",
-      device_fd.get());
-  if (::mount(source.c_str(), mountpoint.c_str(), "fuse.icbd",
-              MS_RDONLY | MS_NOSUID | MS_NODEV, options.c_str()) != 0)
+      "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", device_fd.get());
+  if (::mount(source.c_str(), mountpoint.c_str(), "fuse.icbd", MS_RDONLY | MS_NOSUID | MS_NODEV,
+              options.c_str()) != 0)
     return fail_errno(fmt::format("mount the view at {}", mountpoint.string()));
   device->mounted_ = true;
 

@@ -13,8 +13,9 @@
 #include <memory>
 #include <string>
 
-#include "fuse.h"
 #include "icbd/base/error.h"
+
+#include "fuse.h"
 
 namespace icbd::fs {
 

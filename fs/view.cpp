@@ -62,13 +62,15 @@ void with_tree(fuse_req_t request, VersionSerial serial, WithTree then) {
     return;
   }
   auto parked = ParkedRequest::park(request, state.parked);
-  state.library.prepare(serial, [parked, then = std::move(then)](
-                                    Result<std::shared_ptr<Tree>> tree) {
-    parked->answer([&](fuse_req_t waiting) {
-      if (tree) then(waiting, **tree);
-      else reply_error(waiting, tree.error());
-    });
-  });
+  state.library.prepare(serial,
+                        [parked, then = std::move(then)](Result<std::shared_ptr<Tree>> tree) {
+                          parked->answer([&](fuse_req_t waiting) {
+                            if (tree)
+                              then(waiting, **tree);
+                            else
+                              reply_error(waiting, tree.error());
+                          });
+                        });
 }
 
 Result<std::unique_ptr<View>> View::mount(Library& library, ViewOptions options, Logger logger) {

@@ -28,7 +28,9 @@ OpenDirectory& directory_of(const fuse_file_info* info) {
   return *reinterpret_cast<OpenDirectory*>(info->fh);
 }
 
-std::uint64_t id_of(const NodeId& node) { return encode(node).value_or(0); }
+std::uint64_t id_of(const NodeId& node) {
+  return encode(node).value_or(0);
+}
 
 std::optional<VersionNumber> parse_number(std::string_view name) {
   std::uint32_t number = 0;
@@ -47,8 +49,7 @@ Attributes root_attributes(const Library::Images& images) {
   attributes.st_mode = S_IFDIR | 0755;
   attributes.st_nlink = 2;
   for (const ImageEntry& image : images)
-    attributes.st_mtim.tv_sec =
-        std::max<time_t>(attributes.st_mtim.tv_sec, image.modified.seconds);
+    attributes.st_mtim.tv_sec = std::max<time_t>(attributes.st_mtim.tv_sec, image.modified.seconds);
   attributes.st_ctim = attributes.st_atim = attributes.st_mtim;
   return attributes;
 }
@@ -57,8 +58,8 @@ Attributes latest_attributes(const ImageEntry& image) {
   Attributes attributes{};
   attributes.st_mode = S_IFLNK | 0777;
   attributes.st_nlink = 1;
-  attributes.st_size = static_cast<off_t>(
-      fmt::formatted_size("{}", image.versions.back().number.value()));
+  attributes.st_size =
+      static_cast<off_t>(fmt::formatted_size("{}", image.versions.back().number.value()));
   attributes.st_mtim.tv_sec = image.modified.seconds;
   attributes.st_ctim = attributes.st_atim = attributes.st_mtim;
   return attributes;
@@ -67,12 +68,13 @@ Attributes latest_attributes(const ImageEntry& image) {
 void reply_entry(fuse_req_t request, const NodeId& node, const Attributes& attributes,
                  double timeout) {
   const fuse_entry_param entry = entry_of(node, attributes, timeout);
-  if (entry.ino == 0) fuse_reply_err(request, EOVERFLOW);
-  else fuse_reply_entry(request, &entry);
+  if (entry.ino == 0)
+    fuse_reply_err(request, EOVERFLOW);
+  else
+    fuse_reply_entry(request, &entry);
 }
 
-void reply_attributes(fuse_req_t request, std::uint64_t id, Attributes attributes,
-                      double timeout) {
+void reply_attributes(fuse_req_t request, std::uint64_t id, Attributes attributes, double timeout) {
   attributes.st_ino = inode_for_stat(id);
   fuse_reply_attr(request, &attributes, timeout);
 }
@@ -98,15 +100,16 @@ void lookup_in_image(fuse_req_t request, std::uint32_t id, std::string_view name
   } else if (name == ".") {
     reply_entry(request, NodeId::of_image(id), image_attributes(*image), catalog_timeout_seconds);
   } else if (name == latest_name && !image->versions.empty()) {
-    reply_entry(request, NodeId::of_latest(id), latest_attributes(*image),
-                catalog_timeout_seconds);
+    reply_entry(request, NodeId::of_latest(id), latest_attributes(*image), catalog_timeout_seconds);
   } else {
     const auto number = parse_number(name);
     const auto version =
         std::find_if(image->versions.begin(), image->versions.end(),
                      [&](const VersionEntry& entry) { return number == entry.number; });
-    if (version == image->versions.end()) fuse_reply_err(request, ENOENT);
-    else reply_entry(request, version_node(*version), version->root, catalog_timeout_seconds);
+    if (version == image->versions.end())
+      fuse_reply_err(request, ENOENT);
+    else
+      reply_entry(request, version_node(*version), version->root, catalog_timeout_seconds);
   }
 }
 
@@ -123,8 +126,7 @@ void lookup_in_version(fuse_req_t request, const NodeId& parent, const std::stri
     if (!attributes) return reply_error(waiting, attributes.error());
     reply_entry(waiting,
                 NodeId::of_content(parent.serial, InodeNumber(attributes->st_ino), tree.complete()),
-                *attributes,
-                tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds);
+                *attributes, tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds);
   });
 }
 
@@ -213,10 +215,14 @@ void operation_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
   if (!node) return (void)fuse_reply_err(request, ESTALE);
   if (std::strlen(name) > limits::name_length) return (void)fuse_reply_err(request, ENAMETOOLONG);
   switch (node->kind) {
-    case NodeId::Kind::root: return lookup_in_root(request, name);
-    case NodeId::Kind::image: return lookup_in_image(request, node->image, name);
-    case NodeId::Kind::latest: return (void)fuse_reply_err(request, ENOTDIR);
-    case NodeId::Kind::content: return lookup_in_version(request, *node, name);
+    case NodeId::Kind::root:
+      return lookup_in_root(request, name);
+    case NodeId::Kind::image:
+      return lookup_in_image(request, node->image, name);
+    case NodeId::Kind::latest:
+      return (void)fuse_reply_err(request, ENOTDIR);
+    case NodeId::Kind::content:
+      return lookup_in_version(request, *node, name);
   }
 }
 
@@ -243,10 +249,10 @@ void operation_getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
   const ImageEntry* image = find_image(*images, node->image);
   if (image == nullptr || (node->kind == NodeId::Kind::latest && image->versions.empty()))
     return (void)fuse_reply_err(request, ESTALE);
-  reply_attributes(request, id,
-                   node->kind == NodeId::Kind::latest ? latest_attributes(*image)
-                                                      : image_attributes(*image),
-                   catalog_timeout_seconds);
+  reply_attributes(
+      request, id,
+      node->kind == NodeId::Kind::latest ? latest_attributes(*image) : image_attributes(*image),
+      catalog_timeout_seconds);
 }
 
 void operation_readlink(fuse_req_t request, fuse_ino_t id) {
@@ -254,8 +260,10 @@ void operation_readlink(fuse_req_t request, fuse_ino_t id) {
   if (node && node->kind == NodeId::Kind::content)
     return with_tree(request, node->serial, [node](fuse_req_t waiting, Tree& tree) {
       const auto target = tree.read_link(node->inode);
-      if (target) fuse_reply_readlink(waiting, target->c_str());
-      else reply_error(waiting, target.error());
+      if (target)
+        fuse_reply_readlink(waiting, target->c_str());
+      else
+        reply_error(waiting, target.error());
     });
   if (node && node->kind == NodeId::Kind::latest) {
     const auto images = state_of(request).library.images();
@@ -272,10 +280,10 @@ void operation_readlink(fuse_req_t request, fuse_ino_t id) {
 void operation_opendir(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   const auto node = decode(id);
   if (!node) return (void)fuse_reply_err(request, ESTALE);
-  if (node->kind == NodeId::Kind::content)
-    return open_version_directory(request, id, *node, *info);
+  if (node->kind == NodeId::Kind::content) return open_version_directory(request, id, *node, *info);
   auto directory = new_directory(id);
-  if (node->kind == NodeId::Kind::root) list_root(request, *directory);
+  if (node->kind == NodeId::Kind::root)
+    list_root(request, *directory);
   else if (!list_image(request, node->image, *directory))
     return (void)fuse_reply_err(request, ESTALE);
   reply_opendir(request, *info, std::move(directory));
@@ -288,7 +296,7 @@ void operation_readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset
   std::size_t used = 0;
   for (auto i = static_cast<std::size_t>(offset); i < directory.items.size(); ++i) {
     const OpenDirectory::Item& item = directory.items[i];
-    struct stat attributes {};
+    struct stat attributes{};
     attributes.st_ino = item.inode;
     attributes.st_mode = item.mode;
     const std::size_t needed =

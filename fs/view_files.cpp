@@ -26,7 +26,9 @@ std::span<std::byte> thread_buffer(std::size_t size) {
   return std::span(buffer).first(size);
 }
 
-const char* characters(ByteView bytes) { return reinterpret_cast<const char*>(bytes.data()); }
+const char* characters(ByteView bytes) {
+  return reinterpret_cast<const char*>(bytes.data());
+}
 
 // What the view itself says of a version; nothing if it has no such name.
 std::optional<std::string> reserved_xattr(const VersionEntry& version, std::string_view name) {
@@ -39,9 +41,12 @@ std::optional<std::string> reserved_xattr(const VersionEntry& version, std::stri
 
 // getxattr(2) and listxattr(2): size 0 asks for the length alone.
 void reply_sized(fuse_req_t request, ByteView value, std::size_t size) {
-  if (size == 0) fuse_reply_xattr(request, value.size());
-  else if (value.size() > size) fuse_reply_err(request, ERANGE);
-  else fuse_reply_buf(request, characters(value), value.size());
+  if (size == 0)
+    fuse_reply_xattr(request, value.size());
+  else if (value.size() > size)
+    fuse_reply_err(request, ERANGE);
+  else
+    fuse_reply_buf(request, characters(value), value.size());
 }
 
 }  // namespace
@@ -73,8 +78,10 @@ void operation_read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
   auto parked = ParkedRequest::park(request, state_of(request).parked);
   file.read(range, [parked](Result<Bytes> bytes) {
     parked->answer([&](fuse_req_t waiting) {
-      if (bytes) fuse_reply_buf(waiting, characters(*bytes), bytes->size());
-      else reply_error(waiting, bytes.error());
+      if (bytes)
+        fuse_reply_buf(waiting, characters(*bytes), bytes->size());
+      else
+        reply_error(waiting, bytes.error());
     });
   });
 }
@@ -82,8 +89,10 @@ void operation_read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
 void operation_lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence,
                      fuse_file_info* info) {
   const auto found = handle_of(info).file->seek(static_cast<std::uint64_t>(offset), whence);
-  if (found) fuse_reply_lseek(request, static_cast<off_t>(*found));
-  else reply_error(request, found.error());
+  if (found)
+    fuse_reply_lseek(request, static_cast<off_t>(*found));
+  else
+    reply_error(request, found.error());
 }
 
 void operation_release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
@@ -107,8 +116,10 @@ void operation_getxattr(fuse_req_t request, fuse_ino_t id, const char* name, siz
   with_tree(request, node->serial,
             [node, name = std::string(name), size](fuse_req_t waiting, Tree& tree) {
               const auto value = tree.xattr(node->inode, name);
-              if (value) reply_sized(waiting, *value, size);
-              else reply_error(waiting, value.error());
+              if (value)
+                reply_sized(waiting, *value, size);
+              else
+                reply_error(waiting, value.error());
             });
 }
 
@@ -129,8 +140,10 @@ void operation_listxattr(fuse_req_t request, fuse_ino_t id, size_t size) {
 
 void operation_statfs(fuse_req_t request, fuse_ino_t) {
   const auto space = state_of(request).library.space();
-  if (space) fuse_reply_statfs(request, &*space);
-  else reply_error(request, space.error());
+  if (space)
+    fuse_reply_statfs(request, &*space);
+  else
+    reply_error(request, space.error());
 }
 
 }  // namespace icbd::fs

@@ -1,7 +1,7 @@
 // What the operations of the view share.
 //
-// One ViewState per mount; libfuse hands it to every operation as user data. The operations are free
-// functions in view_directories.cpp and view_files.cpp, gathered in operations().
+// One ViewState per mount; libfuse hands it to every operation as user data. The operations are
+// free functions in view_directories.cpp and view_files.cpp, gathered in operations().
 #pragma once
 
 #include <atomic>
@@ -10,11 +10,12 @@
 #include <string>
 #include <thread>
 
-#include "device.h"
-#include "fuse.h"
 #include "icbd/base/limits.h"
 #include "icbd/fs/node_id.h"
 #include "icbd/fs/view.h"
+
+#include "device.h"
+#include "fuse.h"
 #include "parked_request.h"
 
 namespace icbd::fs {

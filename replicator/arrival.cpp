@@ -5,10 +5,11 @@
 
 #include <algorithm>
 
-#include "bulk_fill.h"
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/replicator/pending_map.h"
+
+#include "bulk_fill.h"
 
 namespace icbd::replicator {
 namespace {
@@ -59,7 +60,9 @@ Arrival::Arrival(ArrivalContext context, std::shared_ptr<Content> content)
       filler_(*content_, context_.source, readers_),
       shape_committed_(content_->version().shaped) {}
 
-Arrival::~Arrival() { readers_.fail_all(Error(ErrorCode::cancelled, "the arrival has ended")); }
+Arrival::~Arrival() {
+  readers_.fail_all(Error(ErrorCode::cancelled, "the arrival has ended"));
+}
 
 void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
   const manifest::Entry& entry = content_->entry(file);
@@ -79,13 +82,13 @@ void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
     }
     if (const Status read = read_here(*job, chunk); !read) return job->fail(read.error());
   }
-  context_.timers.post_after(
-      context_.fetch_timeout,
-      [waiting = std::weak_ptr(job), path = entry.path, timeout = context_.fetch_timeout] {
-        if (const auto late = waiting.lock())
-          late->fail(Error(ErrorCode::timed_out,
-                           fmt::format("/{}: the source gave no bytes within {}", path, timeout.count())));
-      });
+  context_.timers.post_after(context_.fetch_timeout, [waiting = std::weak_ptr(job),
+                                                      path = entry.path,
+                                                      timeout = context_.fetch_timeout] {
+    if (const auto late = waiting.lock())
+      late->fail(Error(ErrorCode::timed_out, fmt::format("/{}: the source gave no bytes within {}",
+                                                         path, timeout.count())));
+  });
   if (!demanded.empty())
     demand(std::move(demanded), false, context_.clock.now() + context_.fetch_timeout);
   job->finish_part();
@@ -93,8 +96,7 @@ void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
 
 // A part of a read whose bytes are in the staged file.
 Status Arrival::read_here(ReadJob& job, ChunkIndex chunk) {
-  const ByteRange part =
-      intersect(content_->entry(job.file()).chunk_range(chunk), job.range());
+  const ByteRange part = intersect(content_->entry(job.file()).chunk_range(chunk), job.range());
   ICBD_ASSIGN(const unique_fd fd,
               content_->staging().open_inode(content_->inode(job.file()), O_RDONLY));
   Bytes bytes(part.length);
@@ -112,8 +114,7 @@ void Arrival::demand(std::vector<ChunkTask> chunks, bool insist, Clock::TimePoin
     const Status fetched = self->fetch_demanded(chunks, insist);
     if (!fetched && !is_temporary(fetched.error())) {
       self->context_.logger->error("{}@{}: {}", self->version().facts.image,
-                                   self->version().facts.number.value(),
-                                   fetched.error().message());
+                                   self->version().facts.number.value(), fetched.error().message());
       self->set_failure(fetched.error().message());
       for (const ChunkTask& task : chunks)
         for (const auto& job :
@@ -187,7 +188,8 @@ Status Arrival::checkpoint() {
 }
 
 Status Arrival::write_pending_map() {
-  PendingMap map{.manifest = version().facts.manifest, .lineages = content_->lineages(), .done = {}};
+  PendingMap map{
+      .manifest = version().facts.manifest, .lineages = content_->lineages(), .done = {}};
   const ChunkMap& chunks = content_->chunks();
   map.done.resize(chunks.count());
   // What is done now was written before the sync that follows: the map never promises more than
@@ -195,9 +197,9 @@ Status Arrival::write_pending_map() {
   for (std::uint64_t i = 0; i < chunks.count(); ++i)
     map.done[i] = chunks.state(ChunkNumber(i)) == ChunkState::done;
   ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
-  return replace_file(context_.repository.pending_map_path(version().facts.image,
-                                                           version().facts.number),
-                      encode(map));
+  return replace_file(
+      context_.repository.pending_map_path(version().facts.image, version().facts.number),
+      encode(map));
 }
 
 Status Arrival::fill(std::stop_token stop,
@@ -210,7 +212,8 @@ Status Arrival::fill(std::stop_token stop,
     failure_.clear();
   }
   filling_ = true;
-  BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_, [this] { return checkpoint(); });
+  BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_,
+                [this] { return checkpoint(); });
   const Status filled = bulk.run(stop);
   filling_ = false;
   if (!filled) set_failure(filled.error().message());
@@ -226,8 +229,8 @@ Status Arrival::land() {
                 finish_inode(content_->staging(), content_->inode(FileIndex(i)), entries[i]));
     if (!mended.empty())
       context_.logger->warn("{}@{}: /{}: {} of the shape differed from the manifest's and was set",
-                            version().facts.image, version().facts.number.value(),
-                            entries[i].path, mended);
+                            version().facts.image, version().facts.number.value(), entries[i].path,
+                            mended);
   }
   ICBD_TRY(content_->pages().sync());
   return context_.repository.commit_landing(version());
@@ -257,11 +260,11 @@ ArrivalProgress Arrival::progress() const {
   for (const manifest::Entry& entry : content_->entries()) progress.bytes_total += entry.size;
   // Chunks are counted, not bytes: short last ones make this a little more than the truth, so it
   // is held below the total until all are done.
-  progress.bytes_done = chunks.done_count() == chunks.count()
-                            ? progress.bytes_total
-                            : std::min(chunks.done_count() * limits::chunk_size,
-                                       progress.bytes_total - std::min<std::uint64_t>(
-                                                                  progress.bytes_total, 1));
+  progress.bytes_done =
+      chunks.done_count() == chunks.count()
+          ? progress.bytes_total
+          : std::min(chunks.done_count() * limits::chunk_size,
+                     progress.bytes_total - std::min<std::uint64_t>(progress.bytes_total, 1));
   progress.bytes_pending = pending_bytes_;
   progress.bytes_fetched = filler_.counters().bytes_fetched;
   progress.bytes_shared = filler_.counters().bytes_shared;

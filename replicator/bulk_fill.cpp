@@ -133,8 +133,10 @@ void BulkFill::work() {
     changed_.notify_all();
     lock.unlock();
     const Status fetched = filler_.fetch(batch, source::Priority::bulk, writer);
-    if (fetched) std::for_each(batch.begin(), batch.end(), [&](auto& task) { count_down(task); });
-    else release(batch);
+    if (fetched)
+      std::for_each(batch.begin(), batch.end(), [&](auto& task) { count_down(task); });
+    else
+      release(batch);
     lock.lock();
     --in_work_;
     if (!fetched && !failure_) failure_ = fetched.error();
@@ -151,9 +153,9 @@ Status BulkFill::wait_until_drained() {
 Status BulkFill::maybe_checkpoint() {
   const std::uint64_t stored = filler_.counters().bytes_stored;
   const auto now = clock_.now();
-  const bool due = stored - stored_at_checkpoint_ >= checkpoint_bytes ||
-                   (stored != stored_at_checkpoint_ &&
-                    now - last_checkpoint_ >= checkpoint_interval);
+  const bool due =
+      stored - stored_at_checkpoint_ >= checkpoint_bytes ||
+      (stored != stored_at_checkpoint_ && now - last_checkpoint_ >= checkpoint_interval);
   if (!due) return {};
   last_checkpoint_ = now;
   stored_at_checkpoint_ = stored;

@@ -81,18 +81,17 @@ Status Content::resolve(FileIndex file, ChunkIndex first, std::uint32_t count) {
     const Entry& parent = parts_.parent->entries[lineage.parent->value()];
     const std::uint32_t available =
         parent.chunk_count() > first.value() ? parent.chunk_count() - first.value() : 0;
-    ICBD_ASSIGN(inherited, parts_.parent->reader.chunk_digests(parent, first,
-                                                               std::min(count, available)));
+    ICBD_ASSIGN(inherited,
+                parts_.parent->reader.chunk_digests(parent, first, std::min(count, available)));
   }
   for (std::uint32_t i = 0; i < count; ++i) {
     const ChunkIndex chunk(first.value() + i);
     const ChunkNumber number = chunks_.number(file, chunk);
     if (chunks_.state(number) != ChunkState::unresolved) continue;
-    const bool same = i < inherited.size() && inherited[i] == wanted[i] &&
-                      is_inherited(file, chunk);
+    const bool same =
+        i < inherited.size() && inherited[i] == wanted[i] && is_inherited(file, chunk);
     const bool hole =
-        is_hole(file, chunk) &&
-        wanted[i] == sha256_of_zeros(entry(file).chunk_range(chunk).length);
+        is_hole(file, chunk) && wanted[i] == sha256_of_zeros(entry(file).chunk_range(chunk).length);
     chunks_.advance(number, same || hole ? ChunkState::done : ChunkState::pending);
   }
   return {};

@@ -80,8 +80,10 @@ Status Filler::finish_locally(const ChunkTask& task) {
   const auto chunk = read_chunk(task);
   const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
   for (const auto& job : jobs) {
-    if (chunk) job->finish_part(range, *chunk);
-    else job->fail(chunk.error());
+    if (chunk)
+      job->finish_part(range, *chunk);
+    else
+      job->fail(chunk.error());
   }
   return {};
 }
@@ -91,8 +93,8 @@ Status Filler::fill_zeros(const ChunkTask& task, OpenForWriting& writer) {
   const ByteRange range = entry.chunk_range(task.chunk);
   ICBD_ASSIGN(const int fd, writer.open(task.file));
   // A whole chunk, also at the end of the file: what lies past it does not change.
-  if (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  static_cast<off_t>(range.offset), limits::chunk_size) != 0)
+  if (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset),
+                  limits::chunk_size) != 0)
     return fail_errno(fmt::format("punch a hole into /{}", entry.path));
   return finish_locally(task);
 }
@@ -139,8 +141,7 @@ Result<bool> Filler::share(const ChunkTask& task, const LocalVersion& version, C
   if (!cloned) {
     // Not shareable (a file without checksums, an odd end): the bytes themselves, verified.
     Bytes chunk(range.length);
-    if (!read_exactly_at(source->get(), chunk, source_range.offset) ||
-        sha256(chunk) != task.digest)
+    if (!read_exactly_at(source->get(), chunk, source_range.offset) || sha256(chunk) != task.digest)
       return false;
     ICBD_TRY(store(task, chunk, std::span(&range, 1), writer));
   } else {
@@ -162,8 +163,8 @@ Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const Byte
   for (const ByteRange range : ranges) {
     const ByteView part = chunk.subspan(range.offset - whole.offset, range.length);
     if (const Status written = write_at(fd, part, range.offset); !written)
-      return std::unexpected(written.error().with_context(
-          fmt::format("store /{}", content_.entry(task.file).path)));
+      return std::unexpected(
+          written.error().with_context(fmt::format("store /{}", content_.entry(task.file).path)));
     writer.written(range);
     counters_.bytes_stored += range.length;
   }
@@ -188,9 +189,8 @@ Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority
                           bad.chunk.value(), content_.entry(bad.file).path));
 }
 
-Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole,
-                           source::Priority priority, OpenForWriting& writer,
-                           std::vector<ChunkTask>& mismatched) {
+Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole, source::Priority priority,
+                           OpenForWriting& writer, std::vector<ChunkTask>& mismatched) {
   std::vector<source::Extent> extents;
   std::map<std::pair<FileIndex, ChunkIndex>, Assembly> assemblies;
   for (const ChunkTask& task : tasks) {
@@ -202,17 +202,17 @@ Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole,
     assemblies.try_emplace({task.file, task.chunk}, std::move(assembly));
   }
   for (std::size_t at = 0; at < extents.size(); at += limits::extents_per_request) {
-    const auto part = std::span(extents).subspan(
-        at, std::min(limits::extents_per_request, extents.size() - at));
-    ICBD_TRY(source_.extents(
-        content_.version().facts.manifest, part, priority,
-        [&](const source::ExtentData& data) -> Status {
-          const ChunkIndex chunk(chunks_of(data.extent.range).first);
-          const auto found = assemblies.find({data.extent.file, chunk});
-          if (found == assemblies.end())
-            return fail(ErrorCode::corrupt, "the source sent an extent that was not asked for");
-          return receive(found->second, data, writer, mismatched);
-        }));
+    const auto part =
+        std::span(extents).subspan(at, std::min(limits::extents_per_request, extents.size() - at));
+    ICBD_TRY(source_.extents(content_.version().facts.manifest, part, priority,
+                             [&](const source::ExtentData& data) -> Status {
+                               const ChunkIndex chunk(chunks_of(data.extent.range).first);
+                               const auto found = assemblies.find({data.extent.file, chunk});
+                               if (found == assemblies.end())
+                                 return fail(ErrorCode::corrupt,
+                                             "the source sent an extent that was not asked for");
+                               return receive(found->second, data, writer, mismatched);
+                             }));
   }
   return {};
 }
@@ -237,10 +237,12 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, OpenF
         ICBD_ASSIGN(assembly.buffer, read_chunk(assembly.task));
       }
     }
-    const auto place = assembly.buffer.begin() +
-                       static_cast<std::ptrdiff_t>(range.offset - whole.offset);
-    if (data.all_zero) std::fill_n(place, range.length, std::byte{0});
-    else std::copy(data.data.begin(), data.data.end(), place);
+    const auto place =
+        assembly.buffer.begin() + static_cast<std::ptrdiff_t>(range.offset - whole.offset);
+    if (data.all_zero)
+      std::fill_n(place, range.length, std::byte{0});
+    else
+      std::copy(data.data.begin(), data.data.end(), place);
     chunk = assembly.buffer;
   }
   if (assembly.outstanding != 0) return {};

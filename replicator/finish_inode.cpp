@@ -24,19 +24,29 @@ using manifest::EntryType;
 
 mode_t type_bits(EntryType type) {
   switch (type) {
-    case EntryType::file: case EntryType::hard_link: return S_IFREG;
-    case EntryType::directory: return S_IFDIR;
-    case EntryType::symlink: return S_IFLNK;
-    case EntryType::character_device: return S_IFCHR;
-    case EntryType::block_device: return S_IFBLK;
-    case EntryType::fifo: return S_IFIFO;
-    case EntryType::socket: return S_IFSOCK;
+    case EntryType::file:
+    case EntryType::hard_link:
+      return S_IFREG;
+    case EntryType::directory:
+      return S_IFDIR;
+    case EntryType::symlink:
+      return S_IFLNK;
+    case EntryType::character_device:
+      return S_IFCHR;
+    case EntryType::block_device:
+      return S_IFBLK;
+    case EntryType::fifo:
+      return S_IFIFO;
+    case EntryType::socket:
+      return S_IFSOCK;
   }
   return 0;
 }
 
 // An O_PATH descriptor's link: calls that take a path reach exactly this inode through it.
-std::string link_of(const unique_fd& fd) { return fmt::format("/proc/self/fd/{}", fd.get()); }
+std::string link_of(const unique_fd& fd) {
+  return fmt::format("/proc/self/fd/{}", fd.get());
+}
 
 // What one inode is compared with and mended to.
 class Inode {
@@ -147,7 +157,7 @@ class Inode {
 
   unique_fd fd_;
   const Entry& entry_;
-  struct stat status_ {};
+  struct stat status_{};
   std::vector<std::string> mended_;
 };
 

@@ -8,7 +8,9 @@ namespace icbd::replicator {
 ReadJob::ReadJob(FileIndex file, ByteRange range, ReadDone done)
     : file_(file), range_(range), buffer_(range.length), done_(std::move(done)) {}
 
-ReadJob::~ReadJob() { fail(Error(ErrorCode::cancelled, "the read was given up")); }
+ReadJob::~ReadJob() {
+  fail(Error(ErrorCode::cancelled, "the read was given up"));
+}
 
 void ReadJob::expect_part() {
   const std::lock_guard lock(mutex_);
@@ -52,8 +54,8 @@ bool ReadJob::finished() const {
   return !done_;
 }
 
-bool ReadQueue::add(const ChunkMap& chunks, ChunkNumber chunk,
-                    const std::shared_ptr<ReadJob>& job, bool& first) {
+bool ReadQueue::add(const ChunkMap& chunks, ChunkNumber chunk, const std::shared_ptr<ReadJob>& job,
+                    bool& first) {
   const std::lock_guard lock(mutex_);
   if (chunks.state(chunk) == ChunkState::done) return false;
   job->expect_part();
@@ -87,8 +89,8 @@ bool ReadQueue::is_wanted(ChunkNumber chunk) {
   const auto found = waiting_.find(chunk);
   if (found == waiting_.end()) return false;
   std::vector<std::shared_ptr<ReadJob>>& jobs = found->second;
-  const auto live = std::partition(jobs.begin(), jobs.end(),
-                                   [](const auto& job) { return job->finished(); });
+  const auto live =
+      std::partition(jobs.begin(), jobs.end(), [](const auto& job) { return job->finished(); });
   dropped.assign(std::make_move_iterator(jobs.begin()), std::make_move_iterator(live));
   jobs.erase(jobs.begin(), live);
   if (!jobs.empty()) return true;

@@ -36,7 +36,9 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
       context_{repository_, source_, clock_, logger_, demand_, timers_, options_.fetch_timeout},
       table_(std::make_shared<VersionTable>()) {}
 
-Replicator::~Replicator() { stop(); }
+Replicator::~Replicator() {
+  stop();
+}
 
 Status Replicator::start() {
   ICBD_TRY(reload_table());
@@ -70,9 +72,10 @@ void Replicator::stop() {
   timers_.stop();
   for (const auto& arrival : arrivals)
     if (const Status saved = arrival->checkpoint(); !saved)
-      logger_->warn("{}: the state of the arrival could not be saved, some bytes will be fetched "
-                    "again: {}",
-                    name_of(arrival->version()), saved.error().message());
+      logger_->warn(
+          "{}: the state of the arrival could not be saved, some bytes will be fetched "
+          "again: {}",
+          name_of(arrival->version()), saved.error().message());
 }
 
 // ---- what exists ---------------------------------------------------------------------------
@@ -167,11 +170,11 @@ void Replicator::add_remote(const catalog::VersionFacts& facts) {
       });
   if (same != known->versions.end()) {
     if (same->facts.manifest != facts.manifest || same->facts.uuid != facts.uuid)
-      logger_->error("{}: the master now has other content under this number (manifest {}, here "
-                     "{}); it is refused and the old content is kept. Was the master restored "
-                     "from a backup?",
-                     name_of(*same), facts.manifest.to_string(),
-                     same->facts.manifest.to_string());
+      logger_->error(
+          "{}: the master now has other content under this number (manifest {}, here "
+          "{}); it is refused and the old content is kept. Was the master restored "
+          "from a backup?",
+          name_of(*same), facts.manifest.to_string(), same->facts.manifest.to_string());
     return;
   }
   const auto added = repository_.catalog().add_version(facts, catalog::VersionState::remote);
@@ -213,8 +216,8 @@ std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
                    subvolume.error().message());
     return nullptr;
   }
-  auto opened = std::make_shared<const OpenedVersion>(OpenedVersion{
-      version, nullptr, std::make_shared<Staging>(std::move(*subvolume))});
+  auto opened = std::make_shared<const OpenedVersion>(
+      OpenedVersion{version, nullptr, std::make_shared<Staging>(std::move(*subvolume))});
   const std::lock_guard lock(mutex_);
   return opened_.try_emplace(serial, std::move(opened)).first->second;
 }
@@ -241,16 +244,14 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
   done(fail(ErrorCode::not_found, "no such version, or it cannot be opened"));
 }
 
-std::vector<catalog::Version> Replicator::parent_candidates(
-    const catalog::Version& version) const {
+std::vector<catalog::Version> Replicator::parent_candidates(const catalog::Version& version) const {
   std::vector<catalog::Version> candidates;
   for (const catalog::Version& other : versions()->versions)
-    if (other.facts.image == version.facts.image &&
-        other.state == catalog::VersionState::complete)
+    if (other.facts.image == version.facts.image && other.state == catalog::VersionState::complete)
       candidates.push_back(other);
   const auto distance = [&](const catalog::Version& other) {
-    const std::int64_t apart = std::int64_t{other.facts.number.value()} -
-                               std::int64_t{version.facts.number.value()};
+    const std::int64_t apart =
+        std::int64_t{other.facts.number.value()} - std::int64_t{version.facts.number.value()};
     return apart < 0 ? -2 * apart : 2 * apart + 1;  // of equally near ones the older first
   };
   std::sort(candidates.begin(), candidates.end(),
@@ -261,8 +262,8 @@ std::vector<catalog::Version> Replicator::parent_candidates(
 void Replicator::fetch_shape_of(VersionSerial serial) {
   const auto version = find(serial);
   if (!version) return finish_opening(serial, fail(ErrorCode::not_found, "no such version"));
-  auto content = fetch_shape(repository_, source_, *version, parent_candidates(*version),
-                             options_.policy);
+  auto content =
+      fetch_shape(repository_, source_, *version, parent_candidates(*version), options_.policy);
   if (!content) {
     bool again = false;
     {
@@ -409,9 +410,9 @@ Status Replicator::fill_and_land(const std::shared_ptr<Arrival>& arrival, std::s
   ICBD_ASSIGN(const catalog::Version complete, repository_.catalog().version(version.serial));
   {
     const std::lock_guard lock(mutex_);
-    opened_.insert_or_assign(version.serial,
-                             std::make_shared<const OpenedVersion>(OpenedVersion{
-                                 complete, nullptr, std::make_shared<Staging>(std::move(*subvolume))}));
+    opened_.insert_or_assign(
+        version.serial, std::make_shared<const OpenedVersion>(OpenedVersion{
+                            complete, nullptr, std::make_shared<Staging>(std::move(*subvolume))}));
   }
   ICBD_TRY(reload_table());
   logger_->info("{} is complete", name_of(version));

@@ -12,6 +12,7 @@
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/replicator/pending_map.h"
 #include "icbd/sendstream/decoder.h"
+
 #include "take_pages.h"
 
 namespace icbd::replicator {
@@ -36,14 +37,22 @@ Result<Entries> fetch_entries(manifest::FilePageStore& pages, const Digest& root
 
 mode_t type_bits(EntryType type) {
   switch (type) {
-    case EntryType::file: return S_IFREG;
-    case EntryType::directory: return S_IFDIR;
-    case EntryType::symlink: return S_IFLNK;
-    case EntryType::character_device: return S_IFCHR;
-    case EntryType::block_device: return S_IFBLK;
-    case EntryType::fifo: return S_IFIFO;
-    case EntryType::socket: return S_IFSOCK;
-    case EntryType::hard_link: return 0;  // the first name's
+    case EntryType::file:
+      return S_IFREG;
+    case EntryType::directory:
+      return S_IFDIR;
+    case EntryType::symlink:
+      return S_IFLNK;
+    case EntryType::character_device:
+      return S_IFCHR;
+    case EntryType::block_device:
+      return S_IFBLK;
+    case EntryType::fifo:
+      return S_IFIFO;
+    case EntryType::socket:
+      return S_IFSOCK;
+    case EntryType::hard_link:
+      return 0;  // the first name's
   }
   return 0;
 }
@@ -51,8 +60,7 @@ mode_t type_bits(EntryType type) {
 // The inode of each entry, if names, types and hard links are the manifest's.
 Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entries& entries) {
   const auto refuse = [](std::string_view path, std::string_view why) {
-    return fail(ErrorCode::corrupt,
-                fmt::format("shape and manifest disagree: /{} {}", path, why));
+    return fail(ErrorCode::corrupt, fmt::format("shape and manifest disagree: /{} {}", path, why));
   };
   ICBD_ASSIGN(const std::vector<Staging::Name> names, staging.walk());
   std::unordered_map<std::string_view, std::uint32_t> by_path;
@@ -104,11 +112,12 @@ class ShapeReceiver {
 
   Status receive(source::Source& source) {
     source::ShapeRequest request{.manifest = version_.facts.manifest, .offered = {}};
-    for (const catalog::Version& candidate : candidates_.first(
-             std::min(candidates_.size(), limits::offered_parents)))
+    for (const catalog::Version& candidate :
+         candidates_.first(std::min(candidates_.size(), limits::offered_parents)))
       request.offered.push_back(candidate.facts.uuid);
-    ICBD_TRY(source.shape(request, {[this](const source::ShapeBegin& begin) { return start(begin); },
-                                    [this](ByteView piece) { return apply(piece); }}));
+    ICBD_TRY(
+        source.shape(request, {[this](const source::ShapeBegin& begin) { return start(begin); },
+                               [this](ByteView piece) { return apply(piece); }}));
     if (!applier_) return fail(ErrorCode::corrupt, "the source sent no shape");
     ICBD_TRY(decoder_.finish());
     return applier_->finish();
@@ -144,9 +153,8 @@ class ShapeReceiver {
 
   Status open_parent(const Uuid& uuid) {
     const auto offered =
-        std::find_if(candidates_.begin(), candidates_.end(), [&](const catalog::Version& version) {
-          return version.facts.uuid == uuid;
-        });
+        std::find_if(candidates_.begin(), candidates_.end(),
+                     [&](const catalog::Version& version) { return version.facts.uuid == uuid; });
     if (offered == candidates_.end())
       return fail(ErrorCode::corrupt, fmt::format("the source chose a parent {} that was not "
                                                   "offered",
@@ -165,8 +173,7 @@ class ShapeReceiver {
     for (std::uint32_t i = 0; i < parent_->entries.size(); ++i) {
       const Entry& entry = parent_->entries[i];
       by_path.emplace(entry.path, i);
-      const std::uint32_t file =
-          entry.type == EntryType::hard_link ? by_path.at(entry.target) : i;
+      const std::uint32_t file = entry.type == EntryType::hard_link ? by_path.at(entry.target) : i;
       names.push_back({.path = entry.path,
                        .file = FileIndex(file),
                        .directory = entry.type == EntryType::directory,
@@ -179,9 +186,9 @@ class ShapeReceiver {
   }
 
   Status thaw(const std::string& path) {
-    ICBD_ASSIGN(const unique_fd fd, open_at(staging_->root_fd(), path.empty() ? "." : path,
-                                            O_PATH | O_NOFOLLOW));
-    struct stat status {};
+    ICBD_ASSIGN(const unique_fd fd,
+                open_at(staging_->root_fd(), path.empty() ? "." : path, O_PATH | O_NOFOLLOW));
+    struct stat status{};
     if (::fstat(fd.get(), &status) != 0) return fail_errno("stat /" + path);
     return thaw_inode(*staging_, InodeNumber(status.st_ino));
   }
@@ -223,8 +230,8 @@ std::vector<sendstream::Lineage> lineages_of(const sendstream::TreeModel& model,
 
 }  // namespace
 
-Result<std::shared_ptr<const LocalVersion>> open_local_version(
-    repository::Repository& repository, const catalog::Version& version) {
+Result<std::shared_ptr<const LocalVersion>> open_local_version(repository::Repository& repository,
+                                                               const catalog::Version& version) {
   const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
   ICBD_ASSIGN(Staging subvolume, Staging::open(repository.version_path(image, number)));
   ICBD_ASSIGN(Pages pages, repository.pages(image, number));
@@ -246,8 +253,7 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
   ICBD_ASSIGN(Pages pages, repository.pages(image, number, true));
   const manifest::PageStore* parent_pages =
       receiver.parent() ? receiver.parent()->pages.get() : nullptr;
-  ICBD_ASSIGN(Entries entries,
-              fetch_entries(*pages, version.facts.manifest, parent_pages, source));
+  ICBD_ASSIGN(Entries entries, fetch_entries(*pages, version.facts.manifest, parent_pages, source));
   Staging staging = receiver.take_staging();
   ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries));
   std::vector<sendstream::Lineage> lineages = lineages_of(receiver.model(), entries);

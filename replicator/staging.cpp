@@ -80,7 +80,7 @@ Result<std::vector<Staging::Child>> Staging::list(InodeNumber directory) const {
 
 Result<std::vector<Staging::Name>> Staging::walk() const {
   Names names;
-  struct stat root {};
+  struct stat root{};
   if (::fstat(root_.get(), &root) != 0) return fail_errno("stat the root of a version");
   names.push_back({"", InodeNumber(root.st_ino), S_IFDIR});
   ICBD_TRY(walk_directory(root_.get(), "", 0, names));

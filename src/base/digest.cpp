@@ -4,12 +4,15 @@
 
 #include <vector>
 
-#include "hexadecimal.h"
 #include "icbd/base/limits.h"
+
+#include "hexadecimal.h"
 
 namespace icbd {
 
-std::string Digest::to_string() const { return to_hexadecimal(bytes); }
+std::string Digest::to_string() const {
+  return to_hexadecimal(bytes);
+}
 
 Result<Digest> Digest::parse(std::string_view hexadecimal) {
   Digest digest;

@@ -12,7 +12,9 @@ Executor::Executor(std::string name, unsigned threads) {
     });
 }
 
-Executor::~Executor() { stop(); }
+Executor::~Executor() {
+  stop();
+}
 
 void Executor::post_after(std::chrono::milliseconds delay, Task task) {
   {
@@ -29,7 +31,7 @@ void Executor::stop() {
     stopping_ = true;
   }
   changed_.notify_all();
-  threads_.clear();  // joins
+  threads_.clear();                    // joins
   std::priority_queue<Entry> dropped;  // destroyed after the lock is let go: tasks may post
   {
     const std::lock_guard lock(mutex_);

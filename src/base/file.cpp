@@ -26,8 +26,8 @@ Result<unique_fd> open_file(const std::filesystem::path& path, int flags, unsign
 Result<std::size_t> read_at(int fd, std::span<std::byte> buffer, std::uint64_t offset) {
   std::size_t done = 0;
   while (done < buffer.size()) {
-    const ssize_t got = pread(fd, buffer.data() + done, buffer.size() - done,
-                              static_cast<off_t>(offset + done));
+    const ssize_t got =
+        pread(fd, buffer.data() + done, buffer.size() - done, static_cast<off_t>(offset + done));
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) return fail_errno(fmt::format("read {} bytes at {}", buffer.size(), offset));
     if (got == 0) break;
@@ -39,8 +39,9 @@ Result<std::size_t> read_at(int fd, std::span<std::byte> buffer, std::uint64_t o
 Status read_exactly_at(int fd, std::span<std::byte> buffer, std::uint64_t offset) {
   ICBD_ASSIGN(const std::size_t got, read_at(fd, buffer, offset));
   if (got != buffer.size())
-    return fail(ErrorCode::corrupt, fmt::format("the file ends at {}, but {} bytes were expected at {}",
-                                                offset + got, buffer.size(), offset));
+    return fail(ErrorCode::corrupt,
+                fmt::format("the file ends at {}, but {} bytes were expected at {}", offset + got,
+                            buffer.size(), offset));
   return {};
 }
 
@@ -80,7 +81,7 @@ Status read_all(int fd, std::span<std::byte> buffer) {
 
 Result<Bytes> read_file(const std::filesystem::path& path, std::size_t limit) {
   ICBD_ASSIGN(const unique_fd file, open_file(path, O_RDONLY));
-  struct stat status {};
+  struct stat status{};
   if (fstat(file.get(), &status) != 0) return fail_errno(fmt::format("stat {}", path.string()));
   if (static_cast<std::uint64_t>(status.st_size) > limit)
     return fail(ErrorCode::too_large, fmt::format("{} has {} bytes, more than the {} allowed",

@@ -8,10 +8,14 @@ namespace icbd {
 
 Result<Logger> make_logger(std::string_view program, std::string_view level) {
   spdlog::level::level_enum threshold;
-  if (level == "debug") threshold = spdlog::level::debug;
-  else if (level == "info") threshold = spdlog::level::info;
-  else if (level == "warning") threshold = spdlog::level::warn;
-  else if (level == "error") threshold = spdlog::level::err;
+  if (level == "debug")
+    threshold = spdlog::level::debug;
+  else if (level == "info")
+    threshold = spdlog::level::info;
+  else if (level == "warning")
+    threshold = spdlog::level::warn;
+  else if (level == "error")
+    threshold = spdlog::level::err;
   else
     return fail(ErrorCode::invalid_argument,
                 fmt::format("log level \"{}\" is not one of debug, info, warning, error", level));

@@ -31,8 +31,7 @@ Result<Uuid> Uuid::parse(std::string_view text) {
 Uuid Uuid::random() {
   Uuid uuid;
   // 16 bytes never come short (getrandom(2)); it can only fail before the pool is seeded.
-  if (getrandom(uuid.bytes.data(), uuid.bytes.size(), 0) !=
-      static_cast<ssize_t>(uuid.bytes.size()))
+  if (getrandom(uuid.bytes.data(), uuid.bytes.size(), 0) != static_cast<ssize_t>(uuid.bytes.size()))
     std::abort();
   uuid.bytes[6] = (uuid.bytes[6] & std::byte{0x0f}) | std::byte{0x40};
   uuid.bytes[8] = (uuid.bytes[8] & std::byte{0x3f}) | std::byte{0x80};

@@ -57,9 +57,7 @@ class ArrivingFile final : public fs::OpenFile {
 
   // The first local hole that is not merely a chunk that has not come.
   Result<std::uint64_t> seek_hole(std::uint64_t offset, std::uint64_t size) const {
-    const auto chunk = [](std::uint64_t position) {
-      return ByteRange{position, 1};
-    };
+    const auto chunk = [](std::uint64_t position) { return ByteRange{position, 1}; };
     while (offset < size) {
       if (arrival_->is_local(file_, chunk(offset))) {
         ICBD_ASSIGN(const std::uint64_t hole, local_seek(offset, SEEK_HOLE));
@@ -82,8 +80,7 @@ class ArrivingFile final : public fs::OpenFile {
 
 }  // namespace
 
-ArrivingTree::ArrivingTree(std::shared_ptr<replicator::Arrival> arrival,
-                           std::function<void()> want)
+ArrivingTree::ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, std::function<void()> want)
     : CompleteTree(arrival, arrival->content().staging()),
       arrival_(std::move(arrival)),
       want_(std::move(want)) {}
@@ -108,8 +105,8 @@ Result<fs::Attributes> ArrivingTree::overlay(fs::Attributes attributes) const {
     constexpr std::uint64_t stat_block = 512;
     attributes.st_size = static_cast<off_t>(entry->size);
     // Not what is here: cp and qemu-img skip what has no blocks.
-    attributes.st_blocks = static_cast<blkcnt_t>((entry->data_bytes + block - 1) / block *
-                                                 (block / stat_block));
+    attributes.st_blocks =
+        static_cast<blkcnt_t>((entry->data_bytes + block - 1) / block * (block / stat_block));
   }
   return attributes;
 }

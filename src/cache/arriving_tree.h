@@ -5,8 +5,9 @@
 #include <functional>
 #include <memory>
 
-#include "complete_tree.h"
 #include "icbd/replicator/arrival.h"
+
+#include "complete_tree.h"
 
 namespace icbd::cache {
 

@@ -9,6 +9,7 @@
 #include "icbd/fs/view.h"
 #include "icbd/rest/http.h"
 #include "icbd/wire/server.h"
+
 #include "library.h"
 #include "routes.h"
 
@@ -52,14 +53,13 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
   ICBD_ASSIGN(unique_fd rest_socket, wire::listen_on(configuration.rest_listen));
   ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
-  state.source.emplace(
-      wire::tcp_connector(configuration.master_data, connect_timeout),
-      wire::RemoteSourceOptions{.node_name = configuration.node_name.empty()
-                                                 ? host_name()
-                                                 : configuration.node_name},
-      logger);
-  state.replicator.emplace(*state.repository, *state.source, state.clock,
-                           options_of(configuration), logger);
+  state.source.emplace(wire::tcp_connector(configuration.master_data, connect_timeout),
+                       wire::RemoteSourceOptions{.node_name = configuration.node_name.empty()
+                                                                  ? host_name()
+                                                                  : configuration.node_name},
+                       logger);
+  state.replicator.emplace(*state.repository, *state.source, state.clock, options_of(configuration),
+                           logger);
   ICBD_TRY(state.replicator->start());
   state.library.emplace(*state.repository, *state.replicator);
   ICBD_ASSIGN(state.view, fs::View::mount(*state.library,
@@ -78,7 +78,9 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
 
 Cache::Cache(std::unique_ptr<State> state) : state_(std::move(state)) {}
 
-Cache::~Cache() { stop(); }
+Cache::~Cache() {
+  stop();
+}
 
 void Cache::stop() {
   State& state = *state_;
@@ -95,6 +97,8 @@ void Cache::stop() {
   state.repository.reset();
 }
 
-const std::string& Cache::rest_address() const { return state_->rest_address; }
+const std::string& Cache::rest_address() const {
+  return state_->rest_address;
+}
 
 }  // namespace icbd::cache

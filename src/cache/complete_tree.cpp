@@ -47,7 +47,9 @@ Result<fs::Attributes> stat_inode(const unique_fd& fd) {
   return attributes;
 }
 
-std::string link_of(const unique_fd& fd) { return fmt::format("/proc/self/fd/{}", fd.get()); }
+std::string link_of(const unique_fd& fd) {
+  return fmt::format("/proc/self/fd/{}", fd.get());
+}
 
 }  // namespace
 
@@ -71,8 +73,7 @@ Result<std::vector<fs::DirectoryEntry>> CompleteTree::list(InodeNumber directory
   ICBD_ASSIGN(const auto children, subvolume_.list(directory));
   std::vector<fs::DirectoryEntry> entries;
   entries.reserve(children.size());
-  for (const auto& child : children)
-    entries.push_back({child.name, child.inode, child.file_type});
+  for (const auto& child : children) entries.push_back({child.name, child.inode, child.file_type});
   return entries;
 }
 

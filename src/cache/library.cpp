@@ -64,9 +64,8 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree_of(
   if (!opened) return nullptr;
   if (opened->arrival)
     return std::make_shared<ArrivingTree>(
-        opened->arrival, [replicator = &replicator_, serial = opened->version.serial] {
-          replicator->want(serial);
-        });
+        opened->arrival,
+        [replicator = &replicator_, serial = opened->version.serial] { replicator->want(serial); });
   const replicator::Staging& subvolume = *opened->complete;
   return std::make_shared<CompleteTree>(std::move(opened), subvolume);
 }
@@ -76,16 +75,17 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree(VersionSerial serial) {
 }
 
 void CacheLibrary::prepare(VersionSerial serial, TreeDone done) {
-  replicator_.open(serial,
-                   [this, done = std::move(done)](
-                       Result<std::shared_ptr<const replicator::OpenedVersion>> opened) {
-                     if (opened) done(tree_of(std::move(*opened)));
-                     else done(std::unexpected(opened.error()));
-                   });
+  replicator_.open(serial, [this, done = std::move(done)](
+                               Result<std::shared_ptr<const replicator::OpenedVersion>> opened) {
+    if (opened)
+      done(tree_of(std::move(*opened)));
+    else
+      done(std::unexpected(opened.error()));
+  });
 }
 
 Result<struct statvfs> CacheLibrary::space() {
-  struct statvfs space {};
+  struct statvfs space{};
   if (::fstatvfs(repository_.directory_fd(), &space) != 0) return fail_errno("statvfs");
   return space;
 }

@@ -29,7 +29,7 @@ class CacheLibrary final : public fs::Library {
 
   repository::Repository& repository_;
   replicator::Replicator& replicator_;
-  std::mutex mutex_;  // guards what is below
+  std::mutex mutex_;                                       // guards what is below
   std::shared_ptr<const replicator::VersionTable> table_;  // that images_ was made of
   std::shared_ptr<const Images> images_;
   std::map<std::string, std::uint32_t, std::less<>> ids_;

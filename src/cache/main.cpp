@@ -1,15 +1,13 @@
 // icbd-cache: reads its configuration, starts the cache, waits for a signal.
 #include <fmt/format.h>
-
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <csignal>
 #include <cstdio>
 
-#include <CLI/CLI.hpp>
-
-#include "icbd/config/config.h"
 #include "icbd/cache/cache.h"
+#include "icbd/config/config.h"
 
 namespace {
 
@@ -74,14 +72,14 @@ int run(const Arguments& arguments) {
 
 int main(int argc, char** argv) {
   Arguments arguments;
-  CLI::App app("Shows every version of every image of a master, and fetches them as they are read.", "icbd-cache");
+  CLI::App app("Shows every version of every image of a master, and fetches them as they are read.",
+               "icbd-cache");
   app.add_option("--config", arguments.config_file, "The configuration file")
       ->required()
       ->type_name("FILE");
   app.add_option("--log-level", arguments.log_level,
                  "debug, info, warning or error; over what the configuration says");
-  app.add_flag("--check-config", arguments.check_config,
-               "Only check the configuration, then exit");
+  app.add_flag("--check-config", arguments.check_config, "Only check the configuration, then exit");
   app.set_version_flag("--version", "icbd-cache " ICBD_VERSION);
   try {
     app.parse(argc, argv);

@@ -1,7 +1,8 @@
 #include "routes.h"
 
-#include <algorithm>
 #include <sys/statvfs.h>
+
+#include <algorithm>
 
 #include "icbd/rest/api.h"
 
@@ -50,7 +51,7 @@ rest::CatalogReader reader_of(const Subjects& subjects) {
 }
 
 Result<json> describe_repository(repository::Repository& repository) {
-  struct statvfs space {};
+  struct statvfs space{};
   if (::fstatvfs(repository.directory_fd(), &space) != 0)
     return fail_errno("statvfs " + repository.directory().string());
   return json{{"path", repository.directory().string()},
@@ -108,10 +109,10 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
 rest::Router make_router(const Subjects& subjects) {
   rest::Router router;
   rest::add_catalog_routes(router, reader_of(subjects));
-  router.add("GET", "/api/status", [subjects](const rest::Request&,
-                                              const rest::Router::Parameters&) {
-    return answer_status(subjects);
-  });
+  router.add("GET", "/api/status",
+             [subjects](const rest::Request&, const rest::Router::Parameters&) {
+               return answer_status(subjects);
+             });
   return router;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "icbd/base/file.h"
+
 #include "system/site.h"
 
 namespace icbd::system_test {
@@ -125,9 +126,10 @@ TEST_F(ArrivalTest, TwentyVersionsInARowEachReadWhileItArrives) {
   constexpr int versions = 20;
   for (int number = 1; number <= versions; ++number) {
     if (number > 1) {
-      change(fmt::format("dd if=/dev/urandom of=disk.raw bs=4096 count=3 seek={} conv=notrunc "
-                         "status=none; echo {} > note",
-                         number * 211, number));
+      change(
+          fmt::format("dd if=/dev/urandom of=disk.raw bs=4096 count=3 seek={} conv=notrunc "
+                      "status=none; echo {} > note",
+                      number * 211, number));
       ASSERT_DONE(site->publish("image"));
       ASSERT_DONE(site->wait_until_listed("image", number));
     }

@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "icbd/base/file.h"
+
 #include "system/site.h"
 
 namespace icbd::system_test {

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 
 #include "icbd/base/file.h"
+
 #include "system/site.h"
 
 namespace icbd::system_test {

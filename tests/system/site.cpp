@@ -84,12 +84,11 @@ Status Site::start_master() {
 
 Status Site::start_cache(const std::string& extra_configuration) {
   const auto file = folder_.path() / "cache.toml";
-  ICBD_TRY(write_file(
-      file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
-                        "[view]\nmountpoint = \"{}\"\n[master]\ndata = \"{}\"\n"
-                        "poll_interval = 0.1\n{}",
-                        (cache_btrfs_->path() / "repository").string(), cache_rest_,
-                        mountpoint_.string(), master_data_, extra_configuration)));
+  ICBD_TRY(write_file(file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
+                                        "[view]\nmountpoint = \"{}\"\n[master]\ndata = \"{}\"\n"
+                                        "poll_interval = 0.1\n{}",
+                                        (cache_btrfs_->path() / "repository").string(), cache_rest_,
+                                        mountpoint_.string(), master_data_, extra_configuration)));
   ICBD_ASSIGN(cache_, harness::Process::start({programs + "/icbd-cache", "--config", file},
                                               {folder_.path(), "cache"}));
   ICBD_ASSIGN(const std::string ready, cache_->wait_for_line("icbd-cache ready", deadline));
@@ -107,8 +106,12 @@ Status Site::stop_cache() {
   return code == 0 ? Status() : fail(ErrorCode::internal, cache_->error_output());
 }
 
-Result<json> Site::ask_master(const std::string& path) const { return ask(master_rest_, path); }
-Result<json> Site::ask_cache(const std::string& path) const { return ask(cache_rest_, path); }
+Result<json> Site::ask_master(const std::string& path) const {
+  return ask(master_rest_, path);
+}
+Result<json> Site::ask_cache(const std::string& path) const {
+  return ask(cache_rest_, path);
+}
 
 Result<json> Site::publish_path(const std::string& image, const std::string& path) {
   ICBD_ASSIGN(const rest::HttpClient client, rest::HttpClient::make("http://" + master_rest_));
@@ -184,7 +187,8 @@ void SiteTest::change(const std::string& script) {
 }
 
 void SiteTest::expect_equal_through_view(const std::string& image, int number) {
-  EXPECT_EQ(harness::diff_trees(site->master_version(image, number), site->view(image, number)), "");
+  EXPECT_EQ(harness::diff_trees(site->master_version(image, number), site->view(image, number)),
+            "");
 }
 
 void SiteTest::expect_landed_equal(const std::string& image, int number) {

@@ -13,12 +13,13 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "icbd/rest/http.h"
+
 #include "harness/loop_btrfs.h"
 #include "harness/process.h"
 #include "harness/run.h"
 #include "harness/temporary_directory.h"
 #include "harness/tree.h"
-#include "icbd/rest/http.h"
 
 namespace icbd::system_test {
 
@@ -83,9 +84,9 @@ class SiteTest : public testing::Test {
   std::unique_ptr<Site> site;
 };
 
-#define ASSERT_DONE(expression)                                       \
-  do {                                                                \
-    const auto& icbd_done = (expression);                             \
+#define ASSERT_DONE(expression)                                        \
+  do {                                                                 \
+    const auto& icbd_done = (expression);                              \
     ASSERT_TRUE(icbd_done.has_value()) << icbd_done.error().message(); \
   } while (false)
 

@@ -18,9 +18,9 @@ TEST_P(SparseReadersTest, GivesEveryByte) {
   ASSERT_DONE(site->start_cache());
   ASSERT_EQ(site->state("image", 1), "remote");
   const auto out = site->folder() / "out";
-  const auto copied = harness::shell_checked("SOURCE='" + site->view("image", 1).string() +
-                                             "' OUT='" + out.string() + "'; mkdir $OUT\n" +
-                                             GetParam());
+  const auto copied =
+      harness::shell_checked("SOURCE='" + site->view("image", 1).string() + "' OUT='" +
+                             out.string() + "'; mkdir $OUT\n" + GetParam());
   ASSERT_DONE(copied);
   const auto expected = harness::hash_file(site->master_version("image", 1) / "disk.raw");
   const auto actual = harness::hash_file(out / "disk.raw");

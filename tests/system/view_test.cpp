@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "icbd/base/file.h"
+
 #include "system/site.h"
 
 namespace icbd::system_test {
@@ -38,8 +39,7 @@ TEST_F(ViewTest, ShowsImagesVersionsLatestAndStatesWithoutFetching) {
   ASSERT_DONE(versions);
   EXPECT_EQ(*versions, "1\n2\nlatest\n");
   EXPECT_EQ(std::filesystem::read_symlink(site->mountpoint() / "debian/latest"), "2");
-  ASSERT_DONE(harness::run_checked({"ls", "-lR", "--ignore=[0-9]*",
-                                    site->mountpoint().string()}));
+  ASSERT_DONE(harness::run_checked({"ls", "-lR", "--ignore=[0-9]*", site->mountpoint().string()}));
   ASSERT_DONE(harness::run_checked({"ls", "-la", (site->mountpoint() / "debian").string()}));
   EXPECT_EQ(xattr(site->view("debian", 1), "user.icbd.state"), "remote");
   EXPECT_EQ(site->state("debian", 1), "remote");
@@ -79,12 +79,12 @@ TEST_F(ViewTest, IsReadOnlyAndOneFileHasOneInodeNumber) {
   const auto file = site->view("image", 1) / "file";
   EXPECT_EQ(::open(file.c_str(), O_WRONLY), -1);
   EXPECT_EQ(errno, EROFS);
-  struct stat arriving {}, complete {}, other {};
+  struct stat arriving{}, complete{}, other{};
   ASSERT_EQ(::stat(file.c_str(), &arriving), 0);
   expect_equal_through_view("image", 1);
   ASSERT_DONE(site->wait_until_complete("image", 1));
-  ASSERT_DONE(Site::wait_until(
-      [&] { return xattr(file, "user.icbd.state") == "complete"; }, "the kernel to look again"));
+  ASSERT_DONE(Site::wait_until([&] { return xattr(file, "user.icbd.state") == "complete"; },
+                               "the kernel to look again"));
   ASSERT_EQ(::stat(file.c_str(), &complete), 0);
   ASSERT_EQ(::stat((site->view("image", 1) / "other").c_str(), &other), 0);
   EXPECT_EQ(arriving.st_ino, complete.st_ino);

@@ -16,20 +16,20 @@
 namespace icbd {
 
 enum class ErrorCode {
-  invalid_argument,    // the caller's input is malformed
-  not_found,           // the thing that was named does not exist
-  already_exists,      // the name or identity is taken
-  permission_denied,   // not allowed, by the kernel or by policy
-  unavailable,         // a peer cannot be reached now; trying again may help
-  timed_out,           // a deadline passed
-  cancelled,           // given up because the owner is stopping
-  corrupt,             // bytes are not what their checksum, digest or format says
-  unsupported,         // understood, but this build, kernel or peer cannot do it
-  too_large,           // over one of the named limits
-  no_space,            // the filesystem or quota is full
-  busy,                // in use; would be allowed otherwise
-  io,                  // a system call failed for another reason
-  internal,            // a bug in icbd
+  invalid_argument,   // the caller's input is malformed
+  not_found,          // the thing that was named does not exist
+  already_exists,     // the name or identity is taken
+  permission_denied,  // not allowed, by the kernel or by policy
+  unavailable,        // a peer cannot be reached now; trying again may help
+  timed_out,          // a deadline passed
+  cancelled,          // given up because the owner is stopping
+  corrupt,            // bytes are not what their checksum, digest or format says
+  unsupported,        // understood, but this build, kernel or peer cannot do it
+  too_large,          // over one of the named limits
+  no_space,           // the filesystem or quota is full
+  busy,               // in use; would be allowed otherwise
+  io,                 // a system call failed for another reason
+  internal,           // a bug in icbd
 };
 
 // The code's name as it stands in JSON and on the wire, for example "not_found".
@@ -79,16 +79,16 @@ std::unexpected<Error> fail_errno(std::string_view what, int errno_value);
 #define ICBD_CONCAT(a, b) ICBD_CONCAT_(a, b)
 
 // Returns the error of a Status or Result expression to the caller; drops its value.
-#define ICBD_TRY(expression)                                              \
-  do {                                                                    \
-    if (auto icbd_result = (expression); !icbd_result)                    \
-      return std::unexpected(std::move(icbd_result).error());             \
+#define ICBD_TRY(expression)                                  \
+  do {                                                        \
+    if (auto icbd_result = (expression); !icbd_result)        \
+      return std::unexpected(std::move(icbd_result).error()); \
   } while (false)
 
 // ICBD_ASSIGN(auto file, open_file(path)): declares and moves the value, or returns the error.
 #define ICBD_ASSIGN(declaration, expression) \
   ICBD_ASSIGN_(ICBD_CONCAT(icbd_result_, __LINE__), declaration, expression)
-#define ICBD_ASSIGN_(result, declaration, expression)               \
-  auto result = (expression);                                       \
-  if (!result) return std::unexpected(std::move(result).error());   \
+#define ICBD_ASSIGN_(result, declaration, expression)             \
+  auto result = (expression);                                     \
+  if (!result) return std::unexpected(std::move(result).error()); \
   declaration = std::move(*result)

@@ -15,10 +15,8 @@
 namespace icbd {
 
 // openat(2) with O_CLOEXEC added; `path` appears in the error.
-Result<unique_fd> open_at(int directory_fd, const std::string& path, int flags,
-                          unsigned mode = 0);
-Result<unique_fd> open_file(const std::filesystem::path& path, int flags,
-                                   unsigned mode = 0);
+Result<unique_fd> open_at(int directory_fd, const std::string& path, int flags, unsigned mode = 0);
+Result<unique_fd> open_file(const std::filesystem::path& path, int flags, unsigned mode = 0);
 
 // Fills `buffer` from `offset`; returns how much was read, less only at the end of the file.
 Result<std::size_t> read_at(int fd, std::span<std::byte> buffer, std::uint64_t offset);

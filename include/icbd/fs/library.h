@@ -16,9 +16,9 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <span>
 #include <vector>
 
 #include "icbd/base/bytes.h"
@@ -77,13 +77,13 @@ struct VersionEntry {
   VersionNumber number;
   std::string state;  // "remote", "arriving" or "complete"
   std::string image;
-  Attributes root;    // of the version's root directory
+  Attributes root;  // of the version's root directory
 };
 
 struct ImageEntry {
   std::uint32_t id = 0;  // below 2^32, never reused for another name
   std::string name;
-  Timestamp modified;    // when its newest version was published
+  Timestamp modified;                  // when its newest version was published
   std::vector<VersionEntry> versions;  // by number
 };
 

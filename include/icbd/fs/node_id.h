@@ -23,16 +23,20 @@ namespace icbd::fs {
 struct NodeId {
   enum class Kind : std::uint8_t { root = 0, image = 1, latest = 2, content = 3 };
   Kind kind = Kind::root;
-  std::uint32_t image = 0;   // image, latest: the image's id
-  VersionSerial serial;      // content
-  InodeNumber inode;         // content
-  bool complete = false;     // content
+  std::uint32_t image = 0;  // image, latest: the image's id
+  VersionSerial serial;     // content
+  InodeNumber inode;        // content
+  bool complete = false;    // content
 
   constexpr bool operator==(const NodeId&) const = default;
 
   static constexpr NodeId root() { return {}; }
-  static constexpr NodeId of_image(std::uint32_t id) { return {.kind = Kind::image, .image = id, .serial = {}, .inode = {}}; }
-  static constexpr NodeId of_latest(std::uint32_t id) { return {.kind = Kind::latest, .image = id, .serial = {}, .inode = {}}; }
+  static constexpr NodeId of_image(std::uint32_t id) {
+    return {.kind = Kind::image, .image = id, .serial = {}, .inode = {}};
+  }
+  static constexpr NodeId of_latest(std::uint32_t id) {
+    return {.kind = Kind::latest, .image = id, .serial = {}, .inode = {}};
+  }
   static constexpr NodeId of_content(VersionSerial serial, InodeNumber inode, bool complete) {
     return {.kind = Kind::content, .serial = serial, .inode = inode, .complete = complete};
   }
@@ -45,16 +49,20 @@ inline constexpr unsigned serial_bits = 24;
 
 constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
   switch (node.kind) {
-    case NodeId::Kind::root: return fuse_root_id;
-    case NodeId::Kind::image: return (std::uint64_t{1} << 32) | node.image;
-    case NodeId::Kind::latest: return (std::uint64_t{2} << 32) | node.image;
-    case NodeId::Kind::content: break;
+    case NodeId::Kind::root:
+      return fuse_root_id;
+    case NodeId::Kind::image:
+      return (std::uint64_t{1} << 32) | node.image;
+    case NodeId::Kind::latest:
+      return (std::uint64_t{2} << 32) | node.image;
+    case NodeId::Kind::content:
+      break;
   }
   if (node.inode.value() >> inode_bits != 0 || node.serial.value() >> serial_bits != 0 ||
       node.serial.value() == 0)
     return std::nullopt;
-  return (std::uint64_t{node.complete} << 63) |
-         (std::uint64_t{node.serial.value()} << inode_bits) | node.inode.value();
+  return (std::uint64_t{node.complete} << 63) | (std::uint64_t{node.serial.value()} << inode_bits) |
+         node.inode.value();
 }
 
 // Nothing for a number that encode() never gives.

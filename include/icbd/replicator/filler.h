@@ -66,8 +66,7 @@ class Filler {
   // The chunk's bytes are in the staged file already: marks it done and serves its readers.
   Status finish_locally(const ChunkTask& task);
   // Asks the source for all tasks in one request.
-  Status fetch(std::span<const ChunkTask> tasks, source::Priority priority,
-               OpenForWriting& writer);
+  Status fetch(std::span<const ChunkTask> tasks, source::Priority priority, OpenForWriting& writer);
 
   const FillCounters& counters() const { return counters_; }
 

@@ -19,8 +19,8 @@
 namespace icbd::replicator {
 
 // A complete version of this repository, with its entries read.
-Result<std::shared_ptr<const LocalVersion>> open_local_version(
-    repository::Repository& repository, const catalog::Version& version);
+Result<std::shared_ptr<const LocalVersion>> open_local_version(repository::Repository& repository,
+                                                               const catalog::Version& version);
 
 // `candidates`: complete versions to offer as parents, best first.
 Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,

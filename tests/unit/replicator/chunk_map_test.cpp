@@ -4,19 +4,16 @@
 
 #include <thread>
 
+#include "entries.h"
+
 namespace icbd::replicator {
 namespace {
 
-using manifest::Entry;
-using manifest::EntryType;
-
 constexpr std::uint64_t chunk = limits::chunk_size;
 
-std::vector<Entry> three_files() {
-  return {Entry{.path = "", .type = EntryType::directory},
-          Entry{.path = "a", .type = EntryType::file, .size = 3 * chunk + 1},
-          Entry{.path = "b", .type = EntryType::file, .size = 0},
-          Entry{.path = "c", .type = EntryType::file, .size = 1}};
+std::vector<manifest::Entry> three_files() {
+  return {directory_entry(""), file_entry("a", 3 * chunk + 1), file_entry("b", 0),
+          file_entry("c", 1)};
 }
 
 TEST(ChunkMap, CountsChunksOverAllFiles) {
@@ -60,8 +57,7 @@ TEST(ChunkMap, ARangeIsDoneWhenEveryChunkThatItTouchesIs) {
 
 TEST(ChunkMap, ConcurrentClaimsNeverShareAChunk) {
   constexpr std::uint32_t chunks = 10'000;
-  ChunkMap map(std::vector{Entry{.path = "", .type = EntryType::directory},
-                           Entry{.path = "a", .type = EntryType::file, .size = chunks * chunk}});
+  ChunkMap map(std::vector{directory_entry(""), file_entry("a", chunks * chunk)});
   for (std::uint64_t i = 0; i < chunks; ++i) map.advance(ChunkNumber(i), ChunkState::pending);
   std::atomic<std::uint32_t> claimed = 0;
   {

@@ -4,11 +4,10 @@
 
 #include <optional>
 
+#include "entries.h"
+
 namespace icbd::replicator {
 namespace {
-
-using manifest::Entry;
-using manifest::EntryType;
 
 constexpr std::uint64_t chunk = limits::chunk_size;
 
@@ -22,8 +21,7 @@ class ReadQueueTest : public testing::Test {
     return chunks.number(FileIndex(1), ChunkIndex(index));
   }
 
-  ChunkMap chunks{std::vector{Entry{.path = "", .type = EntryType::directory},
-                              Entry{.path = "f", .type = EntryType::file, .size = 4 * chunk}}};
+  ChunkMap chunks{std::vector{directory_entry(""), file_entry("f", 4 * chunk)}};
   ReadQueue queue;
   std::vector<Result<Bytes>> answers;
 };

@@ -5,7 +5,6 @@
 #include "icbd/manifest/manifest.h"
 
 namespace icbd::manifest {
-
 namespace {
 
 // The unit of counts here; page_digests itself is a size.

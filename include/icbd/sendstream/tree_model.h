@@ -9,9 +9,10 @@
 // bytes per entry.
 // Guarantees: never wrong in the dangerous direction: a range that it does not list as updated or
 // rewritten holds the parent's bytes at the same offset, provided that the stream was applied to
-// that parent; in a file without a parent, what is not listed is zeros. The last change of a byte counts,
-// so `updated` and `rewritten` do not overlap, and neither reaches beyond the end of the file. A
-// command that does not fit the tree (unlink of a name that is not there) is an error (corrupt).
+// that parent; in a file without a parent, what is not listed is zeros. The last change of a byte
+// counts, so `updated` and `rewritten` do not overlap, and neither reaches beyond the end of the
+// file. A command that does not fit the tree (unlink of a name that is not there) is an error
+// (corrupt).
 // What it cannot see: the kernel cuts the length of an UpdateExtent to 32 bits. Data extents are
 // never that long, but a hole of 4 GiB and more is, where the sender has no Fallocate for it
 // (streams of version 1; kernels without the commit "btrfs: send: use fallocate for hole punching

@@ -34,6 +34,7 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
       timers_("icbd-timers", 1),
       shapes_("icbd-shapes", 2),
       context_{repository_, source_, clock_, logger_, demand_, timers_, options_.fetch_timeout},
+      local_(repository_),
       table_(std::make_shared<VersionTable>()) {}
 
 Replicator::~Replicator() {
@@ -262,8 +263,8 @@ std::vector<catalog::Version> Replicator::parent_candidates(const catalog::Versi
 void Replicator::fetch_shape_of(VersionSerial serial) {
   const auto version = find(serial);
   if (!version) return finish_opening(serial, fail(ErrorCode::not_found, "no such version"));
-  auto content =
-      fetch_shape(repository_, source_, *version, parent_candidates(*version), options_.policy);
+  auto content = fetch_shape(repository_, local_, source_, *version, parent_candidates(*version),
+                             options_.policy);
   if (!content) {
     bool again = false;
     {
@@ -319,7 +320,7 @@ void Replicator::finish_opening(VersionSerial serial,
 Status Replicator::resume_arrivals() {
   for (const catalog::Version& version : versions()->versions) {
     if (version.state != catalog::VersionState::arriving || !version.shaped) continue;
-    auto content = resume_content(repository_, source_, version);
+    auto content = resume_content(repository_, local_, source_, version);
     if (!content) {
       logger_->warn("{}: the arrival cannot go on and begins again: {}", name_of(version),
                     content.error().message());
@@ -380,7 +381,7 @@ Result<std::vector<std::shared_ptr<const DigestIndex>>> Replicator::indexes_for(
   std::vector<std::shared_ptr<const DigestIndex>> indexes;
   for (const catalog::Version& candidate : parent_candidates(arrival.version())) {
     if (indexes.size() == most_indexes) break;
-    ICBD_ASSIGN(auto local, open_local_version(repository_, candidate));
+    ICBD_ASSIGN(auto local, local_.open(candidate));
     ICBD_ASSIGN(DigestIndex index, DigestIndex::build(std::move(local)));
     indexes.push_back(std::make_shared<const DigestIndex>(std::move(index)));
   }
@@ -408,6 +409,8 @@ Status Replicator::fill_and_land(const std::shared_ptr<Arrival>& arrival, std::s
       Staging::open(repository_.version_path(version.facts.image, version.facts.number));
   if (!subvolume) return failed(subvolume.error());
   ICBD_ASSIGN(const catalog::Version complete, repository_.catalog().version(version.serial));
+  // Most likely the next version's parent: opened now, while its manifest is at hand.
+  if (const auto local = local_.open(complete); !local) return failed(local.error());
   {
     const std::lock_guard lock(mutex_);
     opened_.insert_or_assign(

@@ -106,9 +106,14 @@ class ParentOnly final : public applier::CloneSources {
 // Receives one shape.
 class ShapeReceiver {
  public:
-  ShapeReceiver(repository::Repository& repository, const catalog::Version& version,
-                std::span<const catalog::Version> candidates, const applier::Policy& policy)
-      : repository_(repository), version_(version), candidates_(candidates), policy_(policy) {}
+  ShapeReceiver(repository::Repository& repository, LocalVersions& local,
+                const catalog::Version& version, std::span<const catalog::Version> candidates,
+                const applier::Policy& policy)
+      : repository_(repository),
+        local_(local),
+        version_(version),
+        candidates_(candidates),
+        policy_(policy) {}
 
   Status receive(source::Source& source) {
     source::ShapeRequest request{.manifest = version_.facts.manifest, .offered = {}};
@@ -159,7 +164,7 @@ class ShapeReceiver {
       return fail(ErrorCode::corrupt, fmt::format("the source chose a parent {} that was not "
                                                   "offered",
                                                   uuid.to_string()));
-    ICBD_ASSIGN(parent_, open_local_version(repository_, *offered));
+    ICBD_ASSIGN(parent_, local_.open(*offered));
     return {};
   }
 
@@ -207,6 +212,7 @@ class ShapeReceiver {
   }
 
   repository::Repository& repository_;
+  LocalVersions& local_;
   const catalog::Version& version_;
   std::span<const catalog::Version> candidates_;
   applier::Policy policy_;
@@ -230,25 +236,14 @@ std::vector<sendstream::Lineage> lineages_of(const sendstream::TreeModel& model,
 
 }  // namespace
 
-Result<std::shared_ptr<const LocalVersion>> open_local_version(repository::Repository& repository,
-                                                               const catalog::Version& version) {
-  const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
-  ICBD_ASSIGN(Staging subvolume, Staging::open(repository.version_path(image, number)));
-  ICBD_ASSIGN(Pages pages, repository.pages(image, number));
-  ICBD_ASSIGN(manifest::Reader reader, manifest::Reader::open(*pages, version.facts.manifest));
-  ICBD_ASSIGN(Entries entries, reader.entries());
-  return std::make_shared<const LocalVersion>(LocalVersion{
-      version, std::move(subvolume), std::move(pages), std::move(entries), std::move(reader)});
-}
-
 Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
-                                             source::Source& source,
+                                             LocalVersions& local, source::Source& source,
                                              const catalog::Version& version,
                                              std::span<const catalog::Version> candidates,
                                              const applier::Policy& policy) {
   const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
   ICBD_TRY(repository.prepare_image(image));
-  ShapeReceiver receiver(repository, version, candidates, policy);
+  ShapeReceiver receiver(repository, local, version, candidates, policy);
   ICBD_TRY(receiver.receive(source));
   ICBD_ASSIGN(Pages pages, repository.pages(image, number, true));
   const manifest::PageStore* parent_pages =
@@ -268,7 +263,7 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
 }
 
 Result<std::shared_ptr<Content>> resume_content(repository::Repository& repository,
-                                                source::Source& source,
+                                                LocalVersions& local, source::Source& source,
                                                 const catalog::Version& version) {
   const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
   ICBD_ASSIGN(Staging staging, Staging::open(repository.staging_path(image, number)));
@@ -277,7 +272,7 @@ Result<std::shared_ptr<Content>> resume_content(repository::Repository& reposito
   if (version.shape_parent) {
     ICBD_ASSIGN(const catalog::Version parent_version,
                 repository.catalog().version(*version.shape_parent));
-    ICBD_ASSIGN(parent, open_local_version(repository, parent_version));
+    ICBD_ASSIGN(parent, local.open(parent_version));
   }
   ICBD_ASSIGN(const manifest::Reader reader,
               manifest::Reader::open(*pages, version.facts.manifest));

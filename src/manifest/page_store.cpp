@@ -85,9 +85,9 @@ Status FilePageStore::load_magic(std::uint64_t size) {
   if (as_text(head) == magic) return {};
   if (!magic.starts_with(as_text(head)))
     return fail(ErrorCode::corrupt, "not a store of manifest pages of this release");
-  // New, or torn while it was made.
-  ICBD_TRY(write_at(file_.get(), as_bytes(magic), 0));
-  return sync_directory(std::filesystem::absolute(path_).parent_path());
+  // New, or torn while it was made. Its name becomes durable with the first sync().
+  name_is_durable_ = false;
+  return write_at(file_.get(), as_bytes(magic), 0);
 }
 
 Result<std::uint32_t> FilePageStore::load_record(std::uint64_t size) {
@@ -147,6 +147,12 @@ Result<Digest> FilePageStore::add(ByteView page) {
 }
 
 Status FilePageStore::sync() {
+  if (!name_is_durable_.exchange(true))
+    if (const Status synced = sync_directory(std::filesystem::absolute(path_).parent_path());
+        !synced) {
+      name_is_durable_ = false;
+      return synced;
+    }
   if (fdatasync(file_.get()) != 0) return fail_errno("fdatasync manifest " + path_.string());
   return {};
 }

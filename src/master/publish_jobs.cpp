@@ -59,11 +59,8 @@ void PublishJobs::run(Job& job) {
 }
 
 void PublishJobs::finish(Job& job, Result<repository::PublishReport> result) {
-  if (result)
-    logger_->info("published {}@{}: {} bytes hashed, {} taken over", job.request.image,
-                  result->version.facts.number.value(), result->bytes_hashed,
-                  result->bytes_inherited);
-  else
+  // A success is logged by the repository.
+  if (!result)
     logger_->warn("publishing {} failed: {}", job.request.image, result.error().message());
   const std::lock_guard lock(mutex_);
   job.state = result ? JobState::done : JobState::failed;

@@ -5,6 +5,7 @@
 // Guarantees: thread-safe. FilePageStore::sync() makes everything added before it durable.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <memory>
 #include <mutex>
@@ -53,6 +54,7 @@ class FilePageStore final : public PageStore {
   mutable std::mutex mutex_;
   std::unordered_map<Digest, Place> places_;
   std::uint64_t end_ = 0;
+  std::atomic<bool> name_is_durable_ = true;  // false after the file was made, until sync()
 };
 
 }  // namespace icbd::manifest

@@ -15,20 +15,12 @@
 #include "icbd/catalog/catalog.h"
 #include "icbd/manifest/page_store.h"
 #include "icbd/replicator/chunk_map.h"
+#include "icbd/replicator/local_versions.h"
 #include "icbd/replicator/staging.h"
 #include "icbd/sendstream/tree_model.h"
 #include "icbd/source/source.h"
 
 namespace icbd::replicator {
-
-// A complete version whose bytes and pages may be used: the shape's parent, or a sibling.
-struct LocalVersion {
-  catalog::Version version;
-  Staging subvolume;
-  std::shared_ptr<manifest::FilePageStore> pages;
-  std::vector<manifest::Entry> entries;
-  manifest::Reader reader;  // over `pages`
-};
 
 struct ContentParts {
   catalog::Version version;

@@ -104,6 +104,7 @@ class Replicator {
   Executor timers_;
   Executor shapes_;
   ArrivalContext context_;
+  LocalVersions local_;
 
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable_any changed_;

@@ -18,19 +18,15 @@
 
 namespace icbd::replicator {
 
-// A complete version of this repository, with its entries read.
-Result<std::shared_ptr<const LocalVersion>> open_local_version(repository::Repository& repository,
-                                                               const catalog::Version& version);
-
 // `candidates`: complete versions to offer as parents, best first.
 Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
-                                             source::Source& source,
+                                             LocalVersions& local, source::Source& source,
                                              const catalog::Version& version,
                                              std::span<const catalog::Version> candidates,
                                              const applier::Policy& policy);
 
 Result<std::shared_ptr<Content>> resume_content(repository::Repository& repository,
-                                                source::Source& source,
+                                                LocalVersions& local, source::Source& source,
                                                 const catalog::Version& version);
 
 }  // namespace icbd::replicator

@@ -26,7 +26,10 @@ struct Snapshot {
 };
 struct MakeFile { std::string path; InodeNumber inode; };
 struct MakeDirectory { std::string path; InodeNumber inode; };
-struct MakeNode { std::string path; InodeNumber inode; std::uint64_t device = 0; std::uint64_t mode = 0; };
+struct MakeNode {
+  std::string path; InodeNumber inode;
+  std::uint64_t device = 0, mode = 0;
+};
 struct MakeFifo { std::string path; InodeNumber inode; };
 struct MakeSocket { std::string path; InodeNumber inode; };
 struct MakeSymlink { std::string path; InodeNumber inode; std::string target; };

@@ -1,0 +1,44 @@
+// Complete versions that are open: their subvolume, manifest and entries.
+//
+// Purpose: the parent of the next shape, and where equal chunks are looked for. Opening one reads
+// and verifies its whole manifest, which a reader of the next version should not wait for: so the
+// last few stay open.
+// Thread-safe. Memory: about 300 bytes per entry of each version that is kept.
+#pragma once
+
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "icbd/catalog/catalog.h"
+#include "icbd/manifest/page_store.h"
+#include "icbd/replicator/staging.h"
+#include "icbd/repository/repository.h"
+
+namespace icbd::replicator {
+
+// A complete version whose bytes and pages may be used. Immutable.
+struct LocalVersion {
+  catalog::Version version;
+  Staging subvolume;
+  std::shared_ptr<manifest::FilePageStore> pages;
+  std::vector<manifest::Entry> entries;
+  manifest::Reader reader;  // over `pages`
+};
+
+class LocalVersions {
+ public:
+  // The repository must outlive it.
+  explicit LocalVersions(repository::Repository& repository) : repository_(repository) {}
+
+  // From those that are open, or opens it.
+  Result<std::shared_ptr<const LocalVersion>> open(const catalog::Version& version);
+
+ private:
+  repository::Repository& repository_;
+  std::mutex mutex_;                                       // guards recent_
+  std::list<std::shared_ptr<const LocalVersion>> recent_;  // most recently used first
+};
+
+}  // namespace icbd::replicator

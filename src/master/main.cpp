@@ -1,88 +1,30 @@
 // icbd-master: reads its configuration, starts the master, waits for a signal.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
-#include <csignal>
-#include <cstdio>
-
+#include "icbd/base/service_manager.h"
+#include "icbd/base/stop_signals.h"
 #include "icbd/config/config.h"
+#include "icbd/config/daemon.h"
 #include "icbd/master/master.h"
-
-#include "service_manager.h"
-
-namespace {
 
 using namespace icbd;
 
-constexpr int exit_failed = 1;
-constexpr int exit_usage = 2;
-
-struct Arguments {
-  std::string config_file;
-  std::string log_level;  // empty: as the configuration says
-  bool check_config = false;
-};
-
-int complain(int exit_code, const Error& error) {
-  fmt::print(stderr, "icbd-master: {}\n", error.message());
-  return exit_code;
-}
-
-// SIGTERM and SIGINT are taken by sigwait(3) in main, and by no other thread.
-sigset_t block_stop_signals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  return signals;
-}
-
-int serve(const config::Master& configuration, const Logger& logger) {
-  const sigset_t signals = block_stop_signals();
-  auto master = master::Master::start(configuration, logger);
-  if (!master) return complain(exit_failed, master.error());
-  fmt::print("icbd-master ready rest={} data={}\n", (*master)->rest_address(),
-             (*master)->data_address());
-  std::fflush(stdout);
-  if (const Status told = master::notify_service_manager("READY=1"); !told)
-    logger->warn("{}", told.error().message());
-  int signal = 0;
-  sigwait(&signals, &signal);
-  logger->info("stopping on signal {}", signal);
-  (*master)->stop();
-  return 0;
-}
-
-int run(const Arguments& arguments) {
-  auto configuration = config::load_master(arguments.config_file);
-  if (!configuration) return complain(exit_usage, configuration.error());
-  if (!arguments.log_level.empty()) configuration->log_level = arguments.log_level;
-  const auto logger = make_logger("icbd-master", configuration->log_level);
-  if (!logger) return complain(exit_usage, logger.error());
-  if (arguments.check_config) {
-    fmt::print("{}: no errors\n", arguments.config_file);
-    return 0;
-  }
-  return serve(*configuration, *logger);
-}
-
-}  // namespace
-
 int main(int argc, char** argv) {
-  Arguments arguments;
-  CLI::App app("Publishes versions of images and serves them to caches.", "icbd-master");
-  app.add_option("--config", arguments.config_file, "The configuration file")
-      ->required()
-      ->type_name("FILE");
-  app.add_option("--log-level", arguments.log_level,
-                 "debug, info, warning or error; over what the configuration says");
-  app.add_flag("--check-config", arguments.check_config, "Only check the configuration, then exit");
-  app.set_version_flag("--version", "icbd-master " ICBD_VERSION);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : exit_usage;
-  }
-  return run(arguments);
+  const auto arguments = config::parse_daemon_arguments(
+      argc, argv, "icbd-master", "Publishes versions of images and serves them to caches.");
+  if (!arguments) return arguments.error();
+  return config::run_daemon(
+      *arguments, config::load_master,
+      [&](const config::Master& configuration, const Logger& logger) {
+        StopSignals signals;
+        auto master = master::Master::start(configuration, logger);
+        if (!master) return config::complain(*arguments, config::exit_failed, master.error());
+        config::say(fmt::format("icbd-master ready rest={} data={}", (*master)->rest_address(),
+                                (*master)->data_address()));
+        if (const Status told = notify_service_manager("READY=1"); !told)
+          logger->warn("{}", told.error().message());
+        logger->info("stopping on signal {}", signals.wait());
+        (*master)->stop();
+        return config::exit_done;
+      });
 }

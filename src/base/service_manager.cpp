@@ -1,4 +1,4 @@
-#include "service_manager.h"
+#include "icbd/base/service_manager.h"
 
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -9,7 +9,7 @@
 
 #include "icbd/base/unique_fd.h"
 
-namespace icbd::master {
+namespace icbd {
 
 Status notify_service_manager(std::string_view state) {
   const char* const name = std::getenv("NOTIFY_SOCKET");
@@ -31,4 +31,4 @@ Status notify_service_manager(std::string_view state) {
   return {};
 }
 
-}  // namespace icbd::master
+}  // namespace icbd

@@ -5,9 +5,9 @@
 
 #include "icbd/base/error.h"
 
-namespace icbd::master {
+namespace icbd {
 
 // Sends "READY=1" or the like; does nothing if no service manager asked for it.
 Status notify_service_manager(std::string_view state);
 
-}  // namespace icbd::master
+}  // namespace icbd

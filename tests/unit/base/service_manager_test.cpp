@@ -1,4 +1,4 @@
-#include "service_manager.h"
+#include "icbd/base/service_manager.h"
 
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -12,7 +12,7 @@
 
 #include "icbd/base/unique_fd.h"
 
-namespace icbd::master {
+namespace icbd {
 namespace {
 
 // Plays systemd: an abstract datagram socket, named in the environment.
@@ -50,4 +50,4 @@ TEST(ServiceManagerAbsent, NothingIsSaid) {
 }
 
 }  // namespace
-}  // namespace icbd::master
+}  // namespace icbd

@@ -417,9 +417,7 @@ Status Replicator::fill_and_land(const std::shared_ptr<Arrival>& arrival, std::s
         version.serial, std::make_shared<const OpenedVersion>(OpenedVersion{
                             complete, nullptr, std::make_shared<Staging>(std::move(*subvolume))}));
   }
-  ICBD_TRY(reload_table());
-  logger_->info("{} is complete", name_of(version));
-  return {};
+  return reload_table();
 }
 
 std::vector<std::pair<catalog::Version, ArrivalProgress>> Replicator::arriving() const {

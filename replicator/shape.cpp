@@ -11,6 +11,7 @@
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/replicator/pending_map.h"
+#include "icbd/repository/parent_names.h"
 #include "icbd/sendstream/decoder.h"
 
 #include "take_pages.h"
@@ -173,18 +174,9 @@ class ShapeReceiver {
       model_.emplace();
       return {};
     }
-    std::vector<sendstream::ParentName> names;
-    std::unordered_map<std::string_view, std::uint32_t> by_path;
-    for (std::uint32_t i = 0; i < parent_->entries.size(); ++i) {
-      const Entry& entry = parent_->entries[i];
-      by_path.emplace(entry.path, i);
-      const std::uint32_t file = entry.type == EntryType::hard_link ? by_path.at(entry.target) : i;
-      names.push_back({.path = entry.path,
-                       .file = FileIndex(file),
-                       .directory = entry.type == EntryType::directory,
-                       .size = parent_->entries[file].size});
+    for (const Entry& entry : parent_->entries)
       if (entry.attributes != 0) ICBD_TRY(thaw(entry.path));
-    }
+    const auto names = repository::parent_names(parent_->entries);
     ICBD_ASSIGN(sendstream::TreeModel model, sendstream::TreeModel::from_parent(names));
     model_.emplace(std::move(model));
     return {};

@@ -23,6 +23,7 @@ unsigned terminal_width() {
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread runs yet.
   const char* const server = std::getenv("ICBD_SERVER");
   std::error_code ignored;  // then a relative path stays one, and the master refuses it
   const icbd::SystemClock clock;

@@ -28,7 +28,7 @@ level = "info"
 }
 
 std::string_view example_cache() {
-  return R"toml(# icbd-cache: shows all versions of all images of a master, and fetches what is read.
+  return R"toml(# icbd-cache: shows all versions of a master's images and fetches what is read.
 
 # All that clients are sent is plain text. Without this, [rest] listen must be on this machine
 # (127.0.0.1, [::1] or localhost).

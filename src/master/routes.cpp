@@ -32,7 +32,7 @@ json describe_data_service(const Subjects& subjects) {
 }
 
 Result<rest::Response> answer_status(const Subjects& subjects) {
-  catalog::Catalog& catalog = subjects.repository.catalog();
+  const catalog::Catalog& catalog = subjects.repository.catalog();
   ICBD_ASSIGN(auto repository, describe_repository(subjects.repository));
   ICBD_ASSIGN(const auto images, catalog.images());
   ICBD_ASSIGN(const auto versions, catalog.versions());

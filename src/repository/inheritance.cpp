@@ -3,10 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <string_view>
-#include <unordered_map>
 
 #include "icbd/btrfs/subvolume.h"
+#include "icbd/repository/parent_names.h"
 #include "icbd/sendstream/decoder.h"
 
 namespace icbd::repository {
@@ -15,24 +14,6 @@ namespace {
 using manifest::Entry;
 using manifest::EntryType;
 using sendstream::Lineage;
-using sendstream::ParentName;
-
-// Names of one inode share the index of the entry that has its data.
-std::vector<ParentName> names_of(const std::vector<Entry>& entries) {
-  std::unordered_map<std::string_view, FileIndex> indexes;
-  std::vector<ParentName> names;
-  names.reserve(entries.size());
-  for (std::uint32_t index = 0; index < entries.size(); ++index) {
-    const Entry& entry = entries[index];
-    ParentName name{.path = entry.path, .file = FileIndex(index)};
-    name.directory = entry.type == EntryType::directory;
-    if (entry.type == EntryType::hard_link) name.file = indexes.at(entry.target);
-    name.size = entries[name.file.value()].size;
-    indexes.emplace(entry.path, name.file);
-    names.push_back(name);
-  }
-  return names;
-}
 
 Status follow_shape(int root_fd, int previous_root_fd, sendstream::TreeModel& model) {
   sendstream::Decoder decoder;
@@ -78,7 +59,7 @@ Inheritance::Inheritance(PreviousVersion previous, manifest::Reader reader,
 Result<Inheritance> Inheritance::prepare(int root_fd, const PreviousVersion& previous) {
   ICBD_ASSIGN(auto reader, manifest::Reader::open(*previous.pages, previous.manifest));
   ICBD_ASSIGN(auto entries, reader.entries());
-  ICBD_ASSIGN(auto model, sendstream::TreeModel::from_parent(names_of(entries)));
+  ICBD_ASSIGN(auto model, sendstream::TreeModel::from_parent(parent_names(entries)));
   ICBD_TRY(follow_shape(root_fd, previous.root_fd, model));
   return Inheritance(previous, std::move(reader), std::move(entries), std::move(model));
 }

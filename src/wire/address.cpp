@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <limits.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -12,6 +11,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <climits>
 #include <memory>
 
 #include "icbd/wire/remote_source.h"

@@ -52,7 +52,7 @@ Result<std::shared_ptr<Connection>> Channel::connect() {
     environment_.reachable.store(false, std::memory_order_relaxed);
     return std::unexpected(std::move(socket).error());
   }
-  const auto connection = Connection::make(
+  auto connection = Connection::make(
       std::move(*socket), environment_.traffic,
       {.stall_timeout = environment_.options.stall_timeout, .reachable = environment_.reachable});
   // Known before it has answered, so that stop() ends the waiting for the answer too.

@@ -65,7 +65,7 @@ Result<Reply> Connection::ask(FrameType type, ByteView payload) {
   if (Status sent = socket_.send({.type = type, .request_id = id}, payload); !sent) {
     close(sent.error());
     const std::lock_guard lock(mutex_);
-    return std::unexpected(*failure_);
+    return std::unexpected(failure_.value_or(sent.error()));
   }
   return reply;
 }

@@ -1,13 +1,13 @@
 #include "frame_socket.h"
 
 #include <fmt/format.h>
-#include <limits.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <vector>
 
 namespace icbd::wire {

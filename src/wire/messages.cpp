@@ -341,8 +341,8 @@ Bytes encode_extents_table(std::span<const source::ExtentData> extents) {
   return writer.take();
 }
 
-Result<std::vector<source::ExtentData>> decode_extents_reply(ByteView payload,
-                                                             std::shared_ptr<const void> owner) {
+Result<std::vector<source::ExtentData>> decode_extents_reply(
+    ByteView payload, const std::shared_ptr<const void>& owner) {
   ByteReader reader(payload);
   const auto count = read_count(reader, table_row_size, extents_per_frame);
   if (!count) return malformed("list of extents");

@@ -40,7 +40,7 @@ struct Hello {
   std::uint16_t protocol = 0;
   NodeRole role = NodeRole::cache;
   ChannelKind channel = ChannelKind::control;
-  std::string node_name = {};
+  std::string node_name;
 };
 Bytes encode(const Hello& hello);
 Result<Hello> decode_hello(ByteView payload);
@@ -84,8 +84,8 @@ Status check_extent(const source::Extent& extent);
 // encoded alone, so that the bytes go from where they lie to the socket.
 Bytes encode_extents_table(std::span<const source::ExtentData> extents);
 // The extents' data lies in `payload` and is kept alive by `owner`.
-Result<std::vector<source::ExtentData>> decode_extents_reply(ByteView payload,
-                                                             std::shared_ptr<const void> owner);
+Result<std::vector<source::ExtentData>> decode_extents_reply(
+    ByteView payload, const std::shared_ptr<const void>& owner);
 
 Bytes encode(const Error& error);
 // The error that the payload carries, or the one that decoding it ends in.

@@ -19,8 +19,8 @@
 namespace icbd::repository {
 
 struct PublishRequest {
-  std::string image;             // made if it is new
-  std::filesystem::path path;    // a subvolume on the repository's filesystem, absolute
+  std::string image;           // made if it is new
+  std::filesystem::path path;  // a subvolume on the repository's filesystem, absolute
   std::string message;
 };
 
@@ -32,9 +32,9 @@ struct PublishProgress {
 
 struct PublishReport {
   catalog::Version version;
-  std::uint64_t bytes_hashed = 0;    // read and hashed now
-  std::uint64_t bytes_inherited = 0; // taken over from the previous version's manifest
-  std::vector<std::string> warnings; // for example a nested subvolume, which a snapshot leaves out
+  std::uint64_t bytes_hashed = 0;     // read and hashed now
+  std::uint64_t bytes_inherited = 0;  // taken over from the previous version's manifest
+  std::vector<std::string> warnings;  // for example a nested subvolume, which a snapshot leaves out
 };
 
 // One at a time per repository (busy otherwise).

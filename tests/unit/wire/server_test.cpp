@@ -63,7 +63,8 @@ TEST_F(ServeConnection, HelloIsAnsweredWithVersionRoleAndName) {
 }
 
 TEST_F(ServeConnection, APeerOfAnotherVersionIsToldOursAndLeft) {
-  ASSERT_TRUE(client->send({.type = FrameType::hello}, encode(Hello{.protocol = 77})));
+  ASSERT_TRUE(
+      client->send({.type = FrameType::hello}, encode(Hello{.protocol = 77, .node_name = {}})));
   const auto reply = client->receive();
   ASSERT_TRUE(reply);
   EXPECT_EQ(decode_hello(reply->payload)->protocol, protocol_version);
@@ -148,7 +149,8 @@ TEST_F(ServerTest, AConnectionOverTheLimitIsToldSo) {
   start(1);
   testing::Traffic traffic;
   FrameSocket first(connect(), traffic.counters());
-  ASSERT_TRUE(first.send({.type = FrameType::hello}, encode(Hello{.protocol = protocol_version})));
+  ASSERT_TRUE(first.send({.type = FrameType::hello},
+                         encode(Hello{.protocol = protocol_version, .node_name = {}})));
   ASSERT_TRUE(first.receive());
   FrameSocket second(connect(), traffic.counters());
   const auto refusal = second.receive();
@@ -162,7 +164,8 @@ TEST_F(ServerTest, StopEndsIdleAndSilentConnections) {
   testing::Traffic traffic;
   FrameSocket silent(connect(), traffic.counters());
   FrameSocket idle(connect(), traffic.counters());
-  ASSERT_TRUE(idle.send({.type = FrameType::hello}, encode(Hello{.protocol = protocol_version})));
+  ASSERT_TRUE(idle.send({.type = FrameType::hello},
+                        encode(Hello{.protocol = protocol_version, .node_name = {}})));
   ASSERT_TRUE(idle.receive());
   server->stop();
   EXPECT_FALSE(idle.receive());

@@ -16,32 +16,13 @@
 
 #include "icbd/replicator/staging.h"
 
+#include "file_type.h"
+
 namespace icbd::replicator {
 namespace {
 
 using manifest::Entry;
 using manifest::EntryType;
-
-mode_t type_bits(EntryType type) {
-  switch (type) {
-    case EntryType::file:
-    case EntryType::hard_link:
-      return S_IFREG;
-    case EntryType::directory:
-      return S_IFDIR;
-    case EntryType::symlink:
-      return S_IFLNK;
-    case EntryType::character_device:
-      return S_IFCHR;
-    case EntryType::block_device:
-      return S_IFBLK;
-    case EntryType::fifo:
-      return S_IFIFO;
-    case EntryType::socket:
-      return S_IFSOCK;
-  }
-  return 0;
-}
 
 // An O_PATH descriptor's link: calls that take a path reach exactly this inode through it.
 std::string link_of(const unique_fd& fd) {
@@ -73,7 +54,7 @@ class Inode {
 
   Status check() {
     if (::fstat(fd_.get(), &status_) != 0) return failed("stat");
-    if ((status_.st_mode & S_IFMT) != type_bits(entry_.type)) return mismatch("the type");
+    if ((status_.st_mode & S_IFMT) != file_type(entry_.type)) return mismatch("the type");
     if (entry_.type == EntryType::file &&
         static_cast<std::uint64_t>(status_.st_size) != entry_.size)
       return mismatch("the size");

@@ -14,6 +14,7 @@
 #include "icbd/repository/parent_names.h"
 #include "icbd/sendstream/decoder.h"
 
+#include "file_type.h"
 #include "take_pages.h"
 
 namespace icbd::replicator {
@@ -36,28 +37,6 @@ Result<Entries> fetch_entries(manifest::FilePageStore& pages, const Digest& root
   return reader.entries();
 }
 
-mode_t type_bits(EntryType type) {
-  switch (type) {
-    case EntryType::file:
-      return S_IFREG;
-    case EntryType::directory:
-      return S_IFDIR;
-    case EntryType::symlink:
-      return S_IFLNK;
-    case EntryType::character_device:
-      return S_IFCHR;
-    case EntryType::block_device:
-      return S_IFBLK;
-    case EntryType::fifo:
-      return S_IFIFO;
-    case EntryType::socket:
-      return S_IFSOCK;
-    case EntryType::hard_link:
-      return 0;  // the first name's
-  }
-  return 0;
-}
-
 // The inode of each entry, if names, types and hard links are the manifest's.
 Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entries& entries) {
   const auto refuse = [](std::string_view path, std::string_view why) {
@@ -78,7 +57,7 @@ Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entr
       const auto first = by_path.find(entry.target);
       if (first == by_path.end() || inodes[first->second] != name.inode)
         return refuse(entry.path, fmt::format("is not another name of /{}", entry.target));
-    } else if (name.file_type != type_bits(entry.type)) {
+    } else if (name.file_type != file_type(entry.type)) {
       return refuse(entry.path, "has another type");
     }
     inodes.push_back(name.inode);

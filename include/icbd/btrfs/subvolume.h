@@ -46,8 +46,8 @@ Result<Uuid> filesystem_uuid(int fd);
 Status create_subvolume(const std::filesystem::path& path);
 // `destination` must not exist. The snapshot has a UUID of its own; a snapshot of a received
 // read-only subvolume keeps the received UUID unless it is made writable.
-Status create_snapshot(const std::filesystem::path& source, const std::filesystem::path& destination,
-                       bool read_only);
+Status create_snapshot(const std::filesystem::path& source,
+                       const std::filesystem::path& destination, bool read_only);
 Status set_read_only(int root_fd, bool read_only);
 // Unlinks the subvolume; the kernel frees its extents later. Nested ones make it fail.
 Status delete_subvolume(const std::filesystem::path& path);

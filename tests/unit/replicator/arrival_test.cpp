@@ -162,6 +162,17 @@ class ArrivalTest : public harness::BtrfsTest {
       std::this_thread::sleep_for(2ms);
     }
   }
+  // Waits until the version is known here, opens it, lets it be filled and lands it.
+  std::shared_ptr<Arrival> let_arrive(std::uint32_t number) {
+    const auto end = std::chrono::steady_clock::now() + 10s;
+    while (!cache_->catalog().version("image", VersionNumber(number)))
+      if (std::chrono::steady_clock::now() > end) return nullptr;
+    const auto version = open(number);
+    if (!version) return nullptr;
+    replicator_->want((*version)->version.serial);
+    wait_until_complete(number);
+    return (*version)->arrival;
+  }
   void expect_landed_equal(std::uint32_t number) {
     EXPECT_EQ(harness::diff_trees(master_->version_path("image", VersionNumber(number)),
                                   cache_->version_path("image", VersionNumber(number))),
@@ -270,19 +281,10 @@ TEST_F(ArrivalTest, ADamagedManifestPageRefusesTheVersionAndLeavesNothing) {
 TEST_F(ArrivalTest, OnlyChangedRangesAreFetched) {
   publish("head -c 4M /dev/urandom > disk");
   start();
-  auto version = open(1);
-  ASSERT_DONE(version);
-  replicator_->want((*version)->version.serial);
-  wait_until_complete(1);
+  let_arrive(1);
   publish("printf change | dd of=disk bs=1 seek=1000000 conv=notrunc status=none");
-  const auto end = std::chrono::steady_clock::now() + 10s;
-  while (!cache_->catalog().version("image", VersionNumber(2)))
-    ASSERT_LT(std::chrono::steady_clock::now(), end);
-  version = open(2);
-  ASSERT_DONE(version);
-  const auto arrival = (*version)->arrival;
-  replicator_->want((*version)->version.serial);
-  wait_until_complete(2);
+  const auto arrival = let_arrive(2);
+  ASSERT_TRUE(arrival);
   EXPECT_EQ(arrival->progress().bytes_fetched, 4096u) << "one block of one chunk";
   expect_landed_equal(2);
 }
@@ -290,19 +292,10 @@ TEST_F(ArrivalTest, OnlyChangedRangesAreFetched) {
 TEST_F(ArrivalTest, AFileRewrittenAsANewOneIsSharedAndNotFetched) {
   publish("head -c 4M /dev/urandom > disk");
   start();
-  auto version = open(1);
-  ASSERT_DONE(version);
-  replicator_->want((*version)->version.serial);
-  wait_until_complete(1);
+  let_arrive(1);
   publish("cp --reflink=never disk new; mv new disk; echo more >> disk");
-  const auto end = std::chrono::steady_clock::now() + 10s;
-  while (!cache_->catalog().version("image", VersionNumber(2)))
-    ASSERT_LT(std::chrono::steady_clock::now(), end);
-  version = open(2);
-  ASSERT_DONE(version);
-  const auto arrival = (*version)->arrival;
-  replicator_->want((*version)->version.serial);
-  wait_until_complete(2);
+  const auto arrival = let_arrive(2);
+  ASSERT_TRUE(arrival);
   EXPECT_EQ(arrival->progress().bytes_shared, 4u * 1024 * 1024);
   EXPECT_LT(arrival->progress().bytes_fetched, 1024u);
   expect_landed_equal(2);

@@ -93,9 +93,15 @@ class Filesystem:
         self.mounted = True
 
     def unmount(self):
-        if self.mounted:
-            self.mounted = False
-            run("umount", self.path)
+        if not self.mounted:
+            return
+        self.mounted = False
+        try:
+            wait_until(lambda: subprocess.run(["umount", self.path], check=False,
+                                              stderr=subprocess.DEVNULL).returncode == 0,
+                       f"{self.path} to be unmounted", 10, interval=0.1)
+        except BenchError:
+            run("umount", "--lazy", self.path)  # something still writes; it goes when that ends
 
 
 class Daemon:

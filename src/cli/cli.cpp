@@ -6,8 +6,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "icbd/base/closest.h"
+
 #include "commands.h"
-#include "suggestion.h"
 
 namespace icbd::cli {
 namespace {
@@ -103,7 +104,9 @@ int explain_usage(const CLI::App& app, const CLI::ParseError& error,
   if (word.empty()) {
     terminal.errors << fmt::format("icbd: {}\n", error.what());
   } else {
-    const std::string meant = suggest(word, known_words(app));
+    const std::vector<std::string> known = known_words(app);
+    const std::vector<std::string_view> candidates(known.begin(), known.end());
+    const std::string_view meant = closest(word, candidates);
     terminal.errors << fmt::format("icbd: \"{}\" is not a command or option of icbd{}\n", word,
                                    meant.empty() ? "" : fmt::format("; did you mean {}?", meant));
   }

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <optional>
 
+#include "icbd/base/closest.h"
 #include "icbd/base/quote.h"
 
 #include "address.h"

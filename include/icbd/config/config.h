@@ -51,7 +51,4 @@ Result<Cache> parse_cache(std::string_view text, const std::string& name);
 std::string_view example_master();
 std::string_view example_cache();
 
-// The closest of `candidates` to `word` by edit distance, if it is close enough to be a slip.
-std::string_view closest(std::string_view word, std::span<const std::string_view> candidates);
-
 }  // namespace icbd::config

@@ -1,9 +1,9 @@
+#include "icbd/base/closest.h"
+
 #include <algorithm>
 #include <vector>
 
-#include "icbd/config/config.h"
-
-namespace icbd::config {
+namespace icbd {
 namespace {
 
 // Letters that are inserted, left out, replaced, or swapped with their neighbour.
@@ -41,4 +41,4 @@ std::string_view closest(std::string_view word, std::span<const std::string_view
   return best;
 }
 
-}  // namespace icbd::config
+}  // namespace icbd

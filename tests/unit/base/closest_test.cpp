@@ -1,11 +1,11 @@
+#include "icbd/base/closest.h"
+
 #include <gtest/gtest.h>
 
 #include <array>
 #include <string>
 
-#include "icbd/config/config.h"
-
-namespace icbd::config {
+namespace icbd {
 namespace {
 
 constexpr std::array<std::string_view, 4> words = {"mountpoint", "path", "listen", "level"};
@@ -34,4 +34,4 @@ TEST(Closest, PrefersTheFewestChanges) {
 }
 
 }  // namespace
-}  // namespace icbd::config
+}  // namespace icbd

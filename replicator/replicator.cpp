@@ -12,6 +12,8 @@ namespace {
 using namespace std::chrono_literals;
 
 constexpr auto shape_retry_interval = 250ms;
+// Each holds a descriptor: a walk over thousands of versions must not use up the process's.
+constexpr std::size_t most_opened = 256;
 
 bool is_temporary(const Error& error) {
   return error.code() == ErrorCode::unavailable || error.code() == ErrorCode::timed_out;
@@ -220,7 +222,15 @@ std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
   auto opened = std::make_shared<const OpenedVersion>(
       OpenedVersion{version, nullptr, std::make_shared<Staging>(std::move(*subvolume))});
   const std::lock_guard lock(mutex_);
+  if (opened_.size() >= most_opened) forget_one_complete();
   return opened_.try_emplace(serial, std::move(opened)).first->second;
+}
+
+// With mutex_ held. Whoever uses it keeps it; it is opened again when it is asked for.
+void Replicator::forget_one_complete() {
+  const auto found = std::find_if(opened_.begin(), opened_.end(),
+                                  [](const auto& entry) { return !entry.second->arrival; });
+  if (found != opened_.end()) opened_.erase(found);
 }
 
 void Replicator::open(VersionSerial serial, OpenDone done) {

@@ -55,10 +55,9 @@ void ProgressBar::measure(Progress& progress) {
     progress.bytes_per_second = static_cast<std::uint64_t>(
         static_cast<double>(progress.done - std::min(progress.done, done_at_start_)) / seconds);
   }
-  if (!progress.remaining && progress.bytes_per_second.value_or(0) > 0 &&
-      progress.total > progress.done)
-    progress.remaining =
-        std::chrono::seconds((progress.total - progress.done) / *progress.bytes_per_second);
+  const std::uint64_t rate = progress.bytes_per_second.value_or(0);
+  if (!progress.remaining && rate > 0 && progress.total > progress.done)
+    progress.remaining = std::chrono::seconds((progress.total - progress.done) / rate);
 }
 
 std::string ProgressBar::describe(const Progress& progress) const {

@@ -1,6 +1,7 @@
 #include "icbd/config/daemon.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
@@ -31,6 +32,13 @@ std::expected<DaemonArguments, int> parse_daemon_arguments(int argc, char** argv
 int complain(const DaemonArguments& arguments, int exit_code, const Error& error) {
   fmt::print(stderr, "{}: {}\n", arguments.program, error.message());
   return exit_code;
+}
+
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);  // what is not granted shows as EMFILE where it matters
 }
 
 void say(const std::string& line) {

@@ -91,7 +91,7 @@ CatalogReader read_catalog(catalog::Catalog& catalog) {
           .extend = {}};
 }
 
-void add_catalog_routes(Router& router, CatalogReader reader) {
+void add_catalog_routes(Router& router, const CatalogReader& reader) {
   router.add("GET", "/api/images",
              [reader](const Request&, const Router::Parameters&) { return list_images(reader); });
   router.add("GET", "/api/images/{image}",

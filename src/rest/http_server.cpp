@@ -131,20 +131,20 @@ class Session : public std::enable_shared_from_this<Session> {
       if (const auto response = refusal(error)) write(*response, false, false);
       return;
     }
-    const HttpRequest& request = parser_->get();
+    const HttpRequest& request = parser_.value().get();
     write(answer(service_, request), request.keep_alive(), request.method() == http::verb::head);
   }
 
   void write(const Response& response, bool keep_alive, bool head) {
     response_ = encode_response(response, keep_alive, head);
     stream_.expires_after(service_.timeout);
-    http::async_write(stream_, response_,
-                      [self = shared_from_this()](beast::error_code error, std::size_t) {
-                        if (error) return;
-                        if (self->response_.keep_alive()) return self->read();
-                        beast::error_code ignored;
-                        self->stream_.socket().shutdown(tcp::socket::shutdown_send, ignored);
-                      });
+    http::async_write(
+        stream_, response_, [self = shared_from_this()](beast::error_code error, std::size_t) {
+          if (error) return;
+          if (self->response_.keep_alive()) return self->read();
+          beast::error_code ignored;
+          static_cast<void>(self->stream_.socket().shutdown(tcp::socket::shutdown_send, ignored));
+        });
   }
 
   beast::tcp_stream stream_;

@@ -100,7 +100,7 @@ Status FrameSocket::receive_exactly(std::span<std::byte> buffer, bool at_frame_s
 }
 
 Result<IncomingFrame> FrameSocket::receive() {
-  std::array<std::byte, frame_header_size> encoded;
+  std::array<std::byte, frame_header_size> encoded{};
   ICBD_TRY(receive_exactly(encoded, true));
   IncomingFrame frame;
   ICBD_ASSIGN(frame.header, decode_frame_header(encoded));

@@ -34,6 +34,10 @@ int complain(const DaemonArguments& arguments, int exit_code, const Error& error
 // One line on stdout, at once: whoever started the daemon may be waiting for it.
 void say(const std::string& line);
 
+// Every open file of the view and every connection takes a descriptor: the soft limit (1024 by
+// custom) becomes the hard one.
+void raise_descriptor_limit();
+
 // Loads the configuration with `load(file)` and runs `serve(configuration, logger)`, which returns
 // the exit code.
 template <typename Load, typename Serve>
@@ -43,9 +47,12 @@ int run_daemon(const DaemonArguments& arguments, const Load& load, const Serve& 
   if (!arguments.log_level.empty()) configuration->log_level = arguments.log_level;
   const auto logger = make_logger(arguments.program, configuration->log_level);
   if (!logger) return complain(arguments, exit_usage, logger.error());
-  if (!arguments.check_config) return serve(*configuration, *logger);
-  say(arguments.config_file + ": no errors");
-  return exit_done;
+  if (arguments.check_config) {
+    say(arguments.config_file + ": no errors");
+    return exit_done;
+  }
+  raise_descriptor_limit();
+  return serve(*configuration, *logger);
 }
 
 }  // namespace icbd::config

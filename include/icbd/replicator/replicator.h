@@ -84,6 +84,7 @@ class Replicator {
 
   Status resume_arrivals();
   Status reload_table();
+  void forget_one_complete();
   void mark_arriving(VersionSerial serial);
   Status follow_once();
   void follow(std::stop_token stop);

@@ -28,6 +28,6 @@ struct CatalogReader {
 CatalogReader read_catalog(catalog::Catalog& catalog);
 
 // GET /api/images, /api/images/IMAGE, /api/images/IMAGE/versions/NUMBER or latest.
-void add_catalog_routes(Router& router, CatalogReader reader);
+void add_catalog_routes(Router& router, const CatalogReader& reader);
 
 }  // namespace icbd::rest

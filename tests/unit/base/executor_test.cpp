@@ -15,9 +15,10 @@ using namespace std::chrono_literals;
 
 // Runs one task on each thread and waits: what was posted before and is due has begun.
 void wait_for_turn(Executor& executor) {
-  std::promise<void> done;
-  executor.post([&done] { done.set_value(); });
-  done.get_future().wait();
+  // Shared, because the waiter may go on before set_value() has returned.
+  const auto done = std::make_shared<std::promise<void>>();
+  executor.post([done] { done->set_value(); });
+  done->get_future().wait();
 }
 
 TEST(Executor, RunsTasksInTheirOrder) {
@@ -29,9 +30,9 @@ TEST(Executor, RunsTasksInTheirOrder) {
 }
 
 TEST(Executor, RunsDelayedTasksWhenTheyAreDue) {
-  Executor executor("test", 1);
   std::vector<int> order;
   std::promise<void> done;
+  Executor executor("test", 1);
   const auto begin = std::chrono::steady_clock::now();
   executor.post_after(60ms, [&] {
     order.push_back(3);
@@ -45,9 +46,9 @@ TEST(Executor, RunsDelayedTasksWhenTheyAreDue) {
 }
 
 TEST(Executor, RunsAsManyTasksAtOnceAsItHasThreads) {
-  Executor executor("test", 2);
   std::promise<void> first, second;
   auto first_began = first.get_future(), second_began = second.get_future();
+  Executor executor("test", 2);  // after what its tasks use, so that it ends before
   executor.post([&] {
     first.set_value();
     second_began.wait();  // ends only if the other runs beside it
@@ -58,8 +59,8 @@ TEST(Executor, RunsAsManyTasksAtOnceAsItHasThreads) {
 }
 
 TEST(Executor, TasksMayPostTasks) {
-  Executor executor("test", 1);
   std::promise<void> done;
+  Executor executor("test", 1);
   executor.post([&] { executor.post([&] { done.set_value(); }); });
   done.get_future().wait();
 }

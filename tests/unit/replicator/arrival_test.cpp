@@ -136,9 +136,12 @@ class ArrivalTest : public harness::BtrfsTest {
     return version ? version->serial : VersionSerial();
   }
   Result<std::shared_ptr<const OpenedVersion>> open(std::uint32_t number) {
-    std::promise<Result<std::shared_ptr<const OpenedVersion>>> answer;
-    replicator_->open(serial(number), [&](auto result) { answer.set_value(std::move(result)); });
-    return answer.get_future().get();
+    // Shared, because the waiter may go on before set_value() has returned.
+    const auto answer =
+        std::make_shared<std::promise<Result<std::shared_ptr<const OpenedVersion>>>>();
+    replicator_->open(serial(number),
+                      [answer](auto result) { answer->set_value(std::move(result)); });
+    return answer->get_future().get();
   }
   // The file's index, by path.
   static FileIndex file(const OpenedVersion& version, const std::string& path) {

@@ -131,7 +131,8 @@ void lookup_in_version(fuse_req_t request, const NodeId& parent, const std::stri
 }
 
 void list_root(fuse_req_t request, OpenDirectory& directory) {
-  for (const ImageEntry& image : *state_of(request).library.images())
+  const auto images = state_of(request).library.images();  // held for the loop
+  for (const ImageEntry& image : *images)
     directory.items.push_back({image.name, id_of(NodeId::of_image(image.id)), S_IFDIR});
 }
 

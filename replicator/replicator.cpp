@@ -257,7 +257,9 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
 
 std::vector<catalog::Version> Replicator::parent_candidates(const catalog::Version& version) const {
   std::vector<catalog::Version> candidates;
-  for (const catalog::Version& other : versions()->versions)
+  // Held for the loop: the table may be replaced at any moment.
+  const auto table = versions();
+  for (const catalog::Version& other : table->versions)
     if (other.facts.image == version.facts.image && other.state == catalog::VersionState::complete)
       candidates.push_back(other);
   const auto distance = [&](const catalog::Version& other) {
@@ -328,7 +330,8 @@ void Replicator::finish_opening(VersionSerial serial,
 }
 
 Status Replicator::resume_arrivals() {
-  for (const catalog::Version& version : versions()->versions) {
+  const auto table = versions();
+  for (const catalog::Version& version : table->versions) {
     if (version.state != catalog::VersionState::arriving || !version.shaped) continue;
     auto content = resume_content(repository_, local_, source_, version);
     if (!content) {

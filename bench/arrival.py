@@ -8,7 +8,7 @@ import hashlib
 import time
 
 import lab
-from rows import row
+from rows import medians, worst
 
 IMAGE = "arrival"
 # What the issue grants beside the changed chunks and the shape: frames, manifest pages, hello.
@@ -130,30 +130,25 @@ def measure(laboratory, quick):
         later.append(laboratory.publish(IMAGE))
 
     lab.say(f"  {runs} times in full, in turns with btrfs send | btrfs receive")
-    full, full_reference, rss = _measure_full(laboratory, first, runs)
+    full, full_reference, cache_rss = _measure_full(laboratory, first, runs)
     lab.say(f"  {runs} times incrementally, in turns with btrfs send | btrfs receive")
-    incremental, incremental_reference, cache_rss = _measure_incremental(laboratory, first, later)
+    incremental, incremental_reference, rss = _measure_incremental(laboratory, first, later)
+    cache_rss.append(rss)
     lab.say("  what had to cross the wire, by comparing the files")
     limits = _wire_limits(laboratory, later)
-    worst = max(range(runs), key=lambda i: incremental.wire[i] / limits[i])
-
     pipe = "btrfs send | btrfs receive, sync"
-    wire = row("arrival", "bytes on the wire, next version", "bytes", incremental.wire,
-               "1.02 x changed chunks + shape + 64 KiB", limits)
-    # The one that is nearest to its limit, or furthest over it, stands for all.
-    wire.value, wire.reference_value = incremental.wire[worst], round(limits[worst])
-    wire.ratio = round(wire.reference_value / wire.value, 3)
     figure = "figure: below 100 MiB"
     return [
-        row("arrival", f"complete, {data_mib} MiB", "s", full.seconds, pipe,
-            full_reference.seconds),
-        row("arrival", f"complete, next version, {change_mib} MiB changed", "s",
-            incremental.seconds, pipe, incremental_reference.seconds),
-        wire,
-        row("arrival", "the same, counted by TCP", "bytes", incremental.tcp,
-            "the cache's own count", incremental.wire),
-        row("arrival", "peak RSS of icbd-cache", "MiB", [*rss, cache_rss], figure,
-            [RSS_FIGURE_MIB]),
-        row("arrival", "peak RSS of icbd-master", "MiB", [laboratory.master.peak_rss_mib()], figure,
-            [RSS_FIGURE_MIB]),
+        medians("arrival", f"complete, {data_mib} MiB", "s", full.seconds, pipe,
+                full_reference.seconds),
+        medians("arrival", f"complete, next version, {change_mib} MiB changed", "s",
+                incremental.seconds, pipe, incremental_reference.seconds),
+        worst("arrival", "bytes on the wire, next version", "bytes", incremental.wire,
+              "1.02 x changed chunks + shape + 64 KiB", limits),
+        medians("arrival", "the same, counted by TCP", "bytes", incremental.tcp,
+                "the cache's own count", incremental.wire),
+        worst("arrival", "peak RSS of icbd-cache", "MiB", cache_rss, figure,
+              [RSS_FIGURE_MIB] * len(cache_rss)),
+        worst("arrival", "peak RSS of icbd-master", "MiB", [laboratory.master.peak_rss_mib()],
+              figure, [RSS_FIGURE_MIB]),
     ]

@@ -8,7 +8,7 @@ import os
 import random
 
 import lab
-from rows import row
+from rows import medians
 
 IMAGE = "firstbyte"
 CHANGES_PER_VERSION = 4
@@ -74,7 +74,7 @@ def measure(laboratory, quick):
 
     reference = "the same read of the master's own BTRFS file"
     return [
-        row("firstbyte", f"4 GiB sparse, {case} (figure: 20 ms)", "ms", [o for o, _ in pairs], reference,
-            [n for _, n in pairs])
+        medians("firstbyte", f"4 GiB sparse, {case} (figure: 20 ms)", "ms", [o for o, _ in pairs], reference,
+                [n for _, n in pairs])
         for case, pairs in (("predecessor here", incremental), ("nothing here", full))
     ]

@@ -72,6 +72,11 @@ def drop_caches():
     pathlib.Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
 
 
+def _end_on_signal(number, _):
+    say(f"ended by {signal.Signals(number).name}; cleaning up")
+    sys.exit(128 + number)  # an exception: every `with` block on the way cleans up
+
+
 class Filesystem:
     """BTRFS in a loop file; fresh() makes it anew, empty."""
 
@@ -177,7 +182,7 @@ class Lab:
 
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, lambda received, _: sys.exit(128 + received))
+            signal.signal(number, _end_on_signal)
         with contextlib.ExitStack() as stack:
             self.folder = pathlib.Path(tempfile.mkdtemp(prefix="icbd-bench-", dir=self.parent))
             stack.callback(shutil.rmtree, self.folder, ignore_errors=True)

@@ -20,15 +20,22 @@ class Row:
     max: float
 
 
-def row(bench, case, unit, values, reference, reference_values, ours="icbd"):
-    """Medians of both sides; min and max are of ours. A single reference value may be given where
-    the reference is a limit."""
-    value = statistics.median(values)
-    reference_value = statistics.median(reference_values)
-    return Row(bench=bench, case=case, ours=ours, reference=reference, unit=unit,
-               value=round(value, 3), reference_value=round(reference_value, 3),
+def _row(value, reference_value, values, **names):
+    return Row(value=round(value, 3), reference_value=round(reference_value, 3),
                ratio=round(reference_value / value, 3) if value else 0.0, runs=len(values),
-               min=round(min(values), 3), max=round(max(values), 3))
+               min=round(min(values), 3), max=round(max(values), 3), ours="icbd", **names)
+
+
+def medians(bench, case, unit, values, reference, reference_values):
+    """For what varies: the medians of both sides. min and max are of ours."""
+    return _row(statistics.median(values), statistics.median(reference_values), values,
+                bench=bench, case=case, unit=unit, reference=reference)
+
+
+def worst(bench, case, unit, values, reference, limits):
+    """For what has a limit in each run: the run that came nearest to its limit, or furthest over."""
+    value, limit = max(zip(values, limits), key=lambda pair: pair[0] / pair[1])
+    return _row(value, limit, values, bench=bench, case=case, unit=unit, reference=reference)
 
 
 def _number(value):

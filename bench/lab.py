@@ -238,6 +238,8 @@ class Lab:
             [master]
             data = "{self.master.addresses['data']}"
             poll_interval = 0.1
+            [fetch]
+            fill_threshold = 0
             [rest]
             listen = "127.0.0.1:0"
             """)

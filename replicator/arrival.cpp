@@ -10,6 +10,8 @@
 #include "icbd/replicator/pending_map.h"
 
 #include "bulk_fill.h"
+#include "describe.h"
+#include "landing_check.h"
 
 namespace icbd::replicator {
 namespace {
@@ -21,10 +23,6 @@ using namespace std::chrono_literals;
 constexpr auto bulk_patience = 30ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;
-
-bool is_temporary(const Error& error) {
-  return error.code() == ErrorCode::unavailable || error.code() == ErrorCode::timed_out;
-}
 
 }  // namespace
 
@@ -50,15 +48,36 @@ class Arrival::DemandGuard {
   bool allowed_ = false;
 };
 
-std::shared_ptr<Arrival> Arrival::make(ArrivalContext context, std::shared_ptr<Content> content) {
-  return std::shared_ptr<Arrival>(new Arrival(std::move(context), std::move(content)));
+std::string_view to_string(ArrivalPhase phase) {
+  switch (phase) {
+    case ArrivalPhase::on_demand:
+      return "on_demand";
+    case ArrivalPhase::queued:
+      return "queued";
+    case ArrivalPhase::filling:
+      return "filling";
+    case ArrivalPhase::landing:
+      return "landing";
+    case ArrivalPhase::retrying:
+      return "retrying";
+    case ArrivalPhase::paused:
+      return "paused";
+  }
+  return "on_demand";
 }
 
-Arrival::Arrival(ArrivalContext context, std::shared_ptr<Content> content)
+std::shared_ptr<Arrival> Arrival::make(ArrivalContext context, std::shared_ptr<Content> content,
+                                       bool wanted) {
+  return std::shared_ptr<Arrival>(new Arrival(std::move(context), std::move(content), wanted));
+}
+
+Arrival::Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool wanted)
     : context_(std::move(context)),
       content_(std::move(content)),
       filler_(*content_, context_.source, readers_),
-      shape_committed_(content_->version().shaped) {}
+      wanted_(wanted),
+      shape_committed_(content_->version().shaped),
+      phase_(wanted ? ArrivalPhase::queued : ArrivalPhase::on_demand) {}
 
 Arrival::~Arrival() {
   readers_.fail_all(Error(ErrorCode::cancelled, "the arrival has ended"));
@@ -86,11 +105,11 @@ void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
                                                       path = entry.path,
                                                       timeout = context_.fetch_timeout] {
     if (const auto late = waiting.lock())
-      late->fail(Error(ErrorCode::timed_out, fmt::format("/{}: the source gave no bytes within {}",
-                                                         path, timeout.count())));
+      late->fail(Error(
+          ErrorCode::timed_out,
+          fmt::format("/{}: the source gave no bytes within {}", path, timeout.count())));
   });
-  if (!demanded.empty())
-    demand(std::move(demanded), false, context_.clock.now() + context_.fetch_timeout);
+  if (!demanded.empty()) demand(std::move(demanded), false);
   job->finish_part();
 }
 
@@ -106,30 +125,46 @@ Status Arrival::read_here(ReadJob& job, ChunkIndex chunk) {
   return {};
 }
 
-void Arrival::demand(std::vector<ChunkTask> chunks, bool insist, Clock::TimePoint deadline) {
-  context_.demand.post([self = shared_from_this(), chunks = std::move(chunks), insist,
-                        deadline]() mutable {
-    const DemandGuard guard(*self);
-    if (!guard.allowed()) return;
-    const Status fetched = self->fetch_demanded(chunks, insist);
-    if (!fetched && !is_temporary(fetched.error())) {
-      self->context_.logger->error("{}@{}: {}", self->version().facts.image,
-                                   self->version().facts.number.value(), fetched.error().message());
-      self->set_failure(fetched.error().message());
-      for (const ChunkTask& task : chunks)
-        for (const auto& job :
-             self->readers_.take(self->content_->chunks().number(task.file, task.chunk)))
-          job->fail(fetched.error());
+void Arrival::demand(std::vector<ChunkTask> chunks, bool insist) {
+  context_.demand.post(
+      [self = shared_from_this(), chunks = std::move(chunks), insist]() mutable {
+        self->run_demand(chunks, insist);
+      });
+}
+
+void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
+  const DemandGuard guard(*this);
+  if (!guard.allowed()) return;
+  const Status fetched = fetch_demanded(chunks, insist);
+  if (!fetched) {
+    const bool temporary = is_temporary(fetched.error());
+    // Known to be away: what could be found here was found, for the rest nobody waits.
+    const auto away = context_.source.closed();
+    if (!temporary || away) fail_readers(chunks, away.value_or(fetched.error()));
+    if (!temporary) {
+      context_.logger->error("{}@{}: {}", version().facts.image, version().facts.number.value(),
+                             fetched.error().message());
+      set_failure(fetched.error());
     }
-    // What is still wanted is asked for again: left to bulk until now, or the source is away.
-    std::erase_if(chunks, [&](const ChunkTask& task) {
-      return !self->readers_.is_wanted(self->content_->chunks().number(task.file, task.chunk));
-    });
-    if (chunks.empty()) return;
-    self->context_.timers.post_after(
-        fetched ? bulk_patience : retry_interval,
-        [self, chunks = std::move(chunks), deadline] { self->demand(chunks, true, deadline); });
+  }
+  if (content_->chunks().done_count() == content_->chunks().count() && context_.on_all_here &&
+      !told_all_here_.exchange(true))
+    context_.on_all_here(version());
+  // What is still wanted is asked for again: left to bulk until now, or the source is away.
+  std::erase_if(chunks, [&](const ChunkTask& task) {
+    return !readers_.is_wanted(content_->chunks().number(task.file, task.chunk));
   });
+  if (chunks.empty()) return;
+  context_.timers.post_after(fetched ? bulk_patience : retry_interval,
+                             [self = shared_from_this(), chunks = std::move(chunks)]() mutable {
+                               self->demand(std::move(chunks), true);
+                             });
+}
+
+void Arrival::fail_readers(const std::vector<ChunkTask>& chunks, const Error& error) {
+  for (const ChunkTask& task : chunks)
+    for (const auto& job : readers_.take(content_->chunks().number(task.file, task.chunk)))
+      job->fail(error);
 }
 
 // Leaves in `chunks` what it was asked for; chunks that bulk is fetching are left to it unless
@@ -149,11 +184,21 @@ Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
       ICBD_TRY(filler_.finish_locally(task));
       continue;
     }
-    ICBD_ASSIGN(const bool filled, filler_.fill_locally(task, writer));
+    ICBD_ASSIGN(const bool filled, fill_from_here(task, writer));
     if (!filled) remote.push_back(task);
   }
   if (remote.empty()) return {};
+  if (!context_.serve_missing)
+    return fail(ErrorCode::io, fmt::format("/{} is not all here, and fetch.fill is \"never\"",
+                                           content_->entry(remote.front().file).path));
   return filler_.fetch(remote, source::Priority::demand, writer);
+}
+
+// Sharing needs room for metadata. Without it, readers are served from the source.
+Result<bool> Arrival::fill_from_here(const ChunkTask& task, OpenForWriting& writer) {
+  auto filled = filler_.fill_locally(task, writer);
+  if (!filled && filled.error().code() == ErrorCode::no_space) return false;
+  return filled;
 }
 
 std::uint64_t Arrival::next_missing(FileIndex file, std::uint64_t offset) const {
@@ -188,8 +233,10 @@ Status Arrival::checkpoint() {
 }
 
 Status Arrival::write_pending_map() {
-  PendingMap map{
-      .manifest = version().facts.manifest, .lineages = content_->lineages(), .done = {}};
+  PendingMap map{.manifest = version().facts.manifest,
+                 .wanted = wanted_,
+                 .lineages = content_->lineages(),
+                 .done = {}};
   const ChunkMap& chunks = content_->chunks();
   map.done.resize(chunks.count());
   // What is done now was written before the sync that follows: the map never promises more than
@@ -202,26 +249,80 @@ Status Arrival::write_pending_map() {
       encode(map));
 }
 
+void Arrival::set_wanted() {
+  wanted_ = true;
+  const std::lock_guard lock(mutex_);
+  if (phase_ == ArrivalPhase::on_demand) phase_ = ArrivalPhase::queued;
+}
+
+void Arrival::set_phase(ArrivalPhase phase) {
+  const std::lock_guard lock(mutex_);
+  phase_ = phase;
+  failure_.clear();
+}
+
 Status Arrival::fill(std::stop_token stop,
                      const std::vector<std::shared_ptr<const DigestIndex>>& indexes) {
   filler_.set_indexes(indexes);
+  set_phase(ArrivalPhase::filling);
   {
     const std::lock_guard lock(mutex_);
     fill_started_ = context_.clock.now();
     fetched_before_fill_ = filler_.counters().bytes_fetched;
-    failure_.clear();
   }
-  filling_ = true;
   BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_,
-                [this] { return checkpoint(); });
-  const Status filled = bulk.run(stop);
-  filling_ = false;
-  if (!filled) set_failure(filled.error().message());
-  return filled;
+                {.checkpoint = [this] { return checkpoint(); },
+                 .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); }});
+  return bulk.run(stop);
 }
 
-Status Arrival::land() {
+Result<bool> Arrival::land(std::stop_token stop) {
+  set_phase(ArrivalPhase::landing);
   drain_demand();
+  ICBD_TRY(unseal());
+  ICBD_TRY(content_->unseal());  // if an earlier landing failed late
+  ICBD_ASSIGN(const bool right, check_chunks(stop));
+  if (!right) return false;
+  ICBD_TRY(finish_inodes());
+  ICBD_TRY(content_->pages().sync());
+  ICBD_TRY(context_.repository.commit_landing(version()));
+  return true;
+}
+
+// A landing that was interrupted, or failed, after it had sealed the subvolume.
+Status Arrival::unseal() {
+  const int root = content_->staging().root_fd();
+  ICBD_ASSIGN(const btrfs::SubvolumeInfo info, btrfs::subvolume_info(root));
+  if (!info.read_only) return {};
+  return btrfs::set_read_only(root, false);
+}
+
+// False if some are to be filled again.
+Result<bool> Arrival::check_chunks(std::stop_token stop) {
+  // The extents of what was written last are not known before.
+  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  ICBD_ASSIGN(const LandingCheckReport report, LandingCheck(*content_).run(stop));
+  context_.logger->debug("{}@{}: {} bytes read back, {} proven by their extents",
+                         version().facts.image, version().facts.number.value(), report.bytes_read,
+                         report.bytes_shared);
+  if (report.damaged.empty()) return true;
+  const CheckedChunk& first = report.damaged.front();
+  context_.logger->error(
+      "{}@{}: {} chunks are not what the manifest says, the first at {} of /{}; they are fetched "
+      "again",
+      version().facts.image, version().facts.number.value(), report.damaged.size(),
+      content_->entry(first.file).chunk_range(first.chunk).offset,
+      content_->entry(first.file).path);
+  {
+    const std::lock_guard lock(mutex_);
+    demand_closed_ = false;
+  }
+  for (const CheckedChunk& chunk : report.damaged)
+    content_->chunks().revoke(content_->chunks().number(chunk.file, chunk.chunk));
+  return false;
+}
+
+Status Arrival::finish_inodes() {
   const auto& entries = content_->entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     if (entries[i].type == manifest::EntryType::hard_link) continue;
@@ -232,8 +333,7 @@ Status Arrival::land() {
                             version().facts.image, version().facts.number.value(), entries[i].path,
                             mended);
   }
-  ICBD_TRY(content_->pages().sync());
-  return context_.repository.commit_landing(version());
+  return {};
 }
 
 // Every chunk is done, so nothing new is demanded; but a fetch that a reader asked for twice may
@@ -249,9 +349,11 @@ void Arrival::stop() {
   readers_.fail_all(Error(ErrorCode::cancelled, "the cache is stopping"));
 }
 
-void Arrival::set_failure(std::string why) {
+void Arrival::set_failure(const Error& error) {
   const std::lock_guard lock(mutex_);
-  failure_ = std::move(why);
+  if (phase_ == ArrivalPhase::filling || phase_ == ArrivalPhase::landing)
+    phase_ = error.code() == ErrorCode::no_space ? ArrivalPhase::paused : ArrivalPhase::retrying;
+  failure_ = error.message();
 }
 
 ArrivalProgress Arrival::progress() const {
@@ -269,8 +371,9 @@ ArrivalProgress Arrival::progress() const {
   progress.bytes_fetched = filler_.counters().bytes_fetched;
   progress.bytes_shared = filler_.counters().bytes_shared;
   progress.waiting_readers = readers_.waiting();
-  progress.filling = filling_;
   const std::lock_guard lock(mutex_);
+  progress.phase = phase_;
+  progress.filling = phase_ == ArrivalPhase::filling || phase_ == ArrivalPhase::landing;
   progress.failure = failure_;
   if (progress.filling) {
     const std::chrono::duration<double> elapsed = context_.clock.now() - fill_started_;

@@ -19,23 +19,29 @@ constexpr std::size_t queued_batches = 2;
 // A crash costs at most this much fetched again.
 constexpr std::uint64_t checkpoint_bytes = 256 * 1024 * 1024;
 constexpr auto checkpoint_interval = 5s;
+// Others write to the filesystem too.
+constexpr std::uint64_t room_check_bytes = 64 * 1024 * 1024;
 // Digests looked at together: one digest page's chunks of a level above.
 constexpr std::uint32_t run_chunks = 4096;
 
 }  // namespace
 
 BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
-                   std::atomic<std::uint64_t>& pending_bytes, std::function<Status()> checkpoint)
+                   std::atomic<std::uint64_t>& pending_bytes, Calls calls)
     : content_(content),
       filler_(filler),
       clock_(clock),
       pending_bytes_(pending_bytes),
-      checkpoint_(std::move(checkpoint)),
+      calls_(std::move(calls)),
       last_checkpoint_(clock.now()),
-      stored_at_checkpoint_(filler.counters().bytes_stored) {}
+      stored_at_checkpoint_(filler.counters().bytes_stored),
+      stored_at_room_check_(stored_at_checkpoint_) {}
 
 Status BulkFill::run(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
+  ICBD_TRY(calls_.check_room(pending_bytes_));
+  // A restart from here on knows that it is to be filled.
+  if (pending_bytes_ != 0) ICBD_TRY(calls_.checkpoint());
   std::vector<std::jthread> threads;
   for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });
   Status planned = plan(stop);
@@ -111,6 +117,7 @@ Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
 
 Status BulkFill::push_batch() {
   ICBD_TRY(maybe_checkpoint());
+  ICBD_TRY(maybe_check_room());
   if (batch_.empty()) return {};
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failure_ || batches_.size() < queued_batches; });
@@ -159,7 +166,14 @@ Status BulkFill::maybe_checkpoint() {
   if (!due) return {};
   last_checkpoint_ = now;
   stored_at_checkpoint_ = stored;
-  return checkpoint_();
+  return calls_.checkpoint();
+}
+
+Status BulkFill::maybe_check_room() {
+  const std::uint64_t stored = filler_.counters().bytes_stored;
+  if (stored - stored_at_room_check_ < room_check_bytes) return {};
+  stored_at_room_check_ = stored;
+  return calls_.check_room(std::min<std::uint64_t>(pending_bytes_, room_check_bytes));
 }
 
 void BulkFill::release(const Batch& batch) {

@@ -22,9 +22,15 @@ namespace icbd::replicator {
 
 class BulkFill {
  public:
-  // `pending_bytes` is kept at what is still to come. `checkpoint` is called now and then.
+  struct Calls {
+    std::function<Status()> checkpoint;  // now and then
+    // Before anything is fetched, with all that is pending, and then now and then with what is
+    // about to be stored; an error ends the fill.
+    std::function<Status(std::uint64_t)> check_room;
+  };
+  // `pending_bytes` is kept at what is still to come.
   BulkFill(Content& content, Filler& filler, const Clock& clock,
-           std::atomic<std::uint64_t>& pending_bytes, std::function<Status()> checkpoint);
+           std::atomic<std::uint64_t>& pending_bytes, Calls calls);
 
   // Done, or the first error of any worker (then everything that was claimed is pending again);
   // `cancelled` if stopped.
@@ -41,6 +47,7 @@ class BulkFill {
   void work();
   Status wait_until_drained();
   Status maybe_checkpoint();
+  Status maybe_check_room();
   void release(const Batch& batch);
   void count_down(const ChunkTask& task);
 
@@ -48,9 +55,10 @@ class BulkFill {
   Filler& filler_;
   const Clock& clock_;
   std::atomic<std::uint64_t>& pending_bytes_;
-  std::function<Status()> checkpoint_;
+  Calls calls_;
   Clock::TimePoint last_checkpoint_;
   std::uint64_t stored_at_checkpoint_ = 0;
+  std::uint64_t stored_at_room_check_ = 0;
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
 

@@ -34,6 +34,12 @@ void ChunkMap::release(ChunkNumber chunk) {
   states_[chunk.value()].compare_exchange_strong(expected, ChunkState::pending);
 }
 
+void ChunkMap::revoke(ChunkNumber chunk) {
+  ChunkState expected = ChunkState::done;
+  if (states_[chunk.value()].compare_exchange_strong(expected, ChunkState::pending))
+    done_.fetch_sub(1, std::memory_order_relaxed);
+}
+
 bool ChunkMap::is_done(FileIndex file, ByteRange range) const {
   const std::uint64_t chunks = first_[file.value() + 1] - first_[file.value()];
   range = intersect(range, {0, chunks * limits::chunk_size});

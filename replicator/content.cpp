@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "icbd/btrfs/subvolume.h"
+
 #include "take_pages.h"
 
 namespace icbd::replicator {
@@ -127,6 +129,17 @@ std::vector<ByteRange> Content::missing_ranges(FileIndex file, ChunkIndex chunk)
     if (const ByteRange part = intersect(updated, whole); !part.empty()) missing.push_back(part);
   if (missing.empty() || missing.size() > most_pieces) return {whole};
   return missing;
+}
+
+Status Content::unseal() const {
+  ICBD_ASSIGN(const auto info, btrfs::subvolume_info(parts_.staging.root_fd()));
+  if (info.read_only) ICBD_TRY(btrfs::set_read_only(parts_.staging.root_fd(), false));
+  for (std::size_t i = 0; i < parts_.entries.size(); ++i)
+    if ((parts_.entries[i].type == manifest::EntryType::file ||
+         parts_.entries[i].type == manifest::EntryType::directory) &&
+        parts_.entries[i].attributes != 0)
+      ICBD_TRY(thaw_inode(parts_.staging, parts_.inodes[i]));
+  return {};
 }
 
 }  // namespace icbd::replicator

@@ -27,6 +27,13 @@ struct Filler::Assembly {
   Bytes buffer;  // of the whole chunk; empty if one range covers it
 };
 
+// One call of fetch().
+struct Filler::Transfer {
+  source::Priority priority;
+  OpenForWriting& writer;
+  std::vector<ChunkTask> mismatched = {};
+};
+
 Result<int> OpenForWriting::open(FileIndex file) {
   if (!fd_ || file != file_) {
     flush();
@@ -175,22 +182,21 @@ Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const Byte
 
 Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority,
                      OpenForWriting& writer) {
-  std::vector<ChunkTask> mismatched;
-  ICBD_TRY(fetch_tasks(tasks, false, priority, writer, mismatched));
-  if (mismatched.empty()) return {};
+  Transfer transfer{.priority = priority, .writer = writer};
+  ICBD_TRY(fetch_tasks(tasks, false, transfer));
+  if (transfer.mismatched.empty()) return {};
   // The shape was wrong about what the rest of the chunk holds: the manifest is the authority.
-  const std::vector<ChunkTask> again = std::exchange(mismatched, {});
-  ICBD_TRY(fetch_tasks(again, true, priority, writer, mismatched));
-  if (mismatched.empty()) return {};
-  const ChunkTask& bad = mismatched.front();
+  const std::vector<ChunkTask> again = std::exchange(transfer.mismatched, {});
+  ICBD_TRY(fetch_tasks(again, true, transfer));
+  if (transfer.mismatched.empty()) return {};
+  const ChunkTask& bad = transfer.mismatched.front();
   return fail(ErrorCode::corrupt,
               fmt::format("chunk {} of /{} does not match its manifest: the source sent other "
                           "bytes twice (is its disk sound?)",
                           bad.chunk.value(), content_.entry(bad.file).path));
 }
 
-Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole, source::Priority priority,
-                           OpenForWriting& writer, std::vector<ChunkTask>& mismatched) {
+Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole, Transfer& transfer) {
   std::vector<source::Extent> extents;
   std::map<std::pair<FileIndex, ChunkIndex>, Assembly> assemblies;
   for (const ChunkTask& task : tasks) {
@@ -204,21 +210,20 @@ Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole, source:
   for (std::size_t at = 0; at < extents.size(); at += limits::extents_per_request) {
     const auto part =
         std::span(extents).subspan(at, std::min(limits::extents_per_request, extents.size() - at));
-    ICBD_TRY(source_.extents(content_.version().facts.manifest, part, priority,
+    ICBD_TRY(source_.extents(content_.version().facts.manifest, part, transfer.priority,
                              [&](const source::ExtentData& data) -> Status {
                                const ChunkIndex chunk(chunks_of(data.extent.range).first);
                                const auto found = assemblies.find({data.extent.file, chunk});
                                if (found == assemblies.end())
                                  return fail(ErrorCode::corrupt,
                                              "the source sent an extent that was not asked for");
-                               return receive(found->second, data, writer, mismatched);
+                               return receive(found->second, data, transfer);
                              }));
   }
   return {};
 }
 
-Status Filler::receive(Assembly& assembly, const source::ExtentData& data, OpenForWriting& writer,
-                       std::vector<ChunkTask>& mismatched) {
+Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Transfer& transfer) {
   const ByteRange range = data.extent.range;
   const ByteRange whole = content_.entry(assembly.task.file).chunk_range(assembly.task.chunk);
   if (assembly.outstanding == 0 ||
@@ -247,9 +252,13 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, OpenF
   }
   if (assembly.outstanding != 0) return {};
   if (sha256(chunk) != assembly.task.digest) {
-    mismatched.push_back(assembly.task);
+    transfer.mismatched.push_back(assembly.task);
   } else {
-    ICBD_TRY(store(assembly.task, chunk, assembly.ranges, writer));
+    const Status stored = store(assembly.task, chunk, assembly.ranges, transfer.writer);
+    // Its readers have their bytes. That there is no room for them is bulk's concern.
+    if (!stored && !(transfer.priority == source::Priority::demand &&
+                     stored.error().code() == ErrorCode::no_space))
+      return stored;
   }
   assembly.buffer = {};
   return {};

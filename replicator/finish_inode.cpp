@@ -6,12 +6,12 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <map>
 
 #include "icbd/replicator/staging.h"
@@ -29,17 +29,60 @@ std::string link_of(const unique_fd& fd) {
   return fmt::format("/proc/self/fd/{}", fd.get());
 }
 
+constexpr unsigned frozen_flags = FS_IMMUTABLE_FL | FS_APPEND_FL;
+constexpr unsigned kept_flags = frozen_flags | FS_NODUMP_FL;
+
+unsigned inode_flags(std::uint32_t attributes) {
+  unsigned flags = 0;
+  if ((attributes & manifest::attribute_immutable) != 0) flags |= FS_IMMUTABLE_FL;
+  if ((attributes & manifest::attribute_append_only) != 0) flags |= FS_APPEND_FL;
+  if ((attributes & manifest::attribute_no_dump) != 0) flags |= FS_NODUMP_FL;
+  return flags;
+}
+
+// FS_IOC_SETFLAGS keeps the other flags.
+Status set_inode_flags(const Staging& staging, InodeNumber inode, unsigned mask, unsigned flags) {
+  ICBD_ASSIGN(const unique_fd fd, staging.open_inode(inode, O_RDONLY | O_NONBLOCK));
+  unsigned current = 0;
+  if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &current) != 0)
+    return fail_errno(fmt::format("read the attributes of inode {}", inode.value()));
+  const unsigned wanted = (current & ~mask) | flags;
+  if (wanted != current && ::ioctl(fd.get(), FS_IOC_SETFLAGS, &wanted) != 0)
+    return fail_errno(fmt::format("set the attributes of inode {}", inode.value()));
+  return {};
+}
+
+// What of the attributes an inode has (statx(2) tells them without opening the inode).
+std::uint32_t attributes_of(const struct statx& status) {
+  std::uint32_t attributes = 0;
+  if ((status.stx_attributes & STATX_ATTR_IMMUTABLE) != 0)
+    attributes |= manifest::attribute_immutable;
+  if ((status.stx_attributes & STATX_ATTR_APPEND) != 0)
+    attributes |= manifest::attribute_append_only;
+  if ((status.stx_attributes & STATX_ATTR_NODUMP) != 0) attributes |= manifest::attribute_no_dump;
+  return attributes;
+}
+
 // What one inode is compared with and mended to.
 class Inode {
  public:
-  Inode(unique_fd fd, const Entry& entry) : fd_(std::move(fd)), entry_(entry) {}
+  Inode(const Staging& staging, InodeNumber inode, unique_fd fd, const Entry& entry)
+      : staging_(staging), inode_(inode), fd_(std::move(fd)), entry_(entry) {}
 
   Result<std::string> finish() {
     ICBD_TRY(check());
+    const std::uint32_t found = attributes_of(status_);
+    // Only files and directories have attributes. What is frozen takes no change.
+    if ((found & (manifest::attribute_immutable | manifest::attribute_append_only)) != 0)
+      ICBD_TRY(set_inode_flags(staging_, inode_, frozen_flags, 0));
     ICBD_TRY(mend_owner());
     ICBD_TRY(mend_mode());
     ICBD_TRY(mend_xattrs());
     ICBD_TRY(mend_times());
+    // Those that are missing were held back, or are not in the stream for new files.
+    if ((found & ~entry_.attributes) != 0) mended_.emplace_back("attributes");
+    if (found != entry_.attributes)
+      ICBD_TRY(set_inode_flags(staging_, inode_, kept_flags, inode_flags(entry_.attributes)));
     return fmt::format("{}", fmt::join(mended_, ", "));
   }
 
@@ -52,38 +95,33 @@ class Inode {
     return fail_errno(fmt::format("{} /{}", call, entry_.path));
   }
 
+  Status look() {
+    if (::statx(fd_.get(), "", AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW, STATX_BASIC_STATS, &status_) !=
+        0)
+      return failed("stat");
+    return {};
+  }
+
   Status check() {
-    if (::fstat(fd_.get(), &status_) != 0) return failed("stat");
-    if ((status_.st_mode & S_IFMT) != file_type(entry_.type)) return mismatch("the type");
-    if (entry_.type == EntryType::file &&
-        static_cast<std::uint64_t>(status_.st_size) != entry_.size)
+    ICBD_TRY(look());
+    if ((status_.stx_mode & S_IFMT) != file_type(entry_.type)) return mismatch("the type");
+    if (entry_.type == EntryType::file && status_.stx_size != entry_.size)
       return mismatch("the size");
-    if ((S_ISCHR(status_.st_mode) || S_ISBLK(status_.st_mode)) &&
-        status_.st_rdev != makedev(entry_.device_major, entry_.device_minor))
-      return mismatch("the device number");
-    if (S_ISLNK(status_.st_mode)) {
-      std::array<char, limits::path_length> target;
-      const ssize_t length = ::readlinkat(fd_.get(), "", target.data(), target.size());
-      if (length < 0) return failed("readlink");
-      if (std::string_view(target.data(), static_cast<std::size_t>(length)) != entry_.target)
-        return mismatch("the symlink target");
-    }
     return {};
   }
 
   Status mend_owner() {
-    if (status_.st_uid == entry_.uid && status_.st_gid == entry_.gid) return {};
+    if (status_.stx_uid == entry_.uid && status_.stx_gid == entry_.gid) return {};
     mended_.emplace_back("owner");
     if (::fchownat(fd_.get(), "", entry_.uid, entry_.gid, AT_EMPTY_PATH) != 0)
       return failed("chown");
     // chown removes setuid and setgid: what is compared next must be the truth.
-    if (::fstat(fd_.get(), &status_) != 0) return failed("stat");
-    return {};
+    return look();
   }
 
   Status mend_mode() {
-    const mode_t mode = status_.st_mode & 07777;
-    if (S_ISLNK(status_.st_mode) || mode == entry_.mode) return {};
+    const mode_t mode = status_.stx_mode & 07777;
+    if (S_ISLNK(status_.stx_mode) || mode == entry_.mode) return {};
     if ((mode & 01777) != (entry_.mode & 01777)) mended_.emplace_back("mode");
     if (::chmod(link_of(fd_).c_str(), entry_.mode) != 0) return failed("chmod");
     return {};
@@ -136,44 +174,19 @@ class Inode {
     return {};
   }
 
+  const Staging& staging_;
+  InodeNumber inode_;
   unique_fd fd_;
   const Entry& entry_;
-  struct stat status_{};
+  struct statx status_{};
   std::vector<std::string> mended_;
 };
-
-constexpr unsigned frozen_flags = FS_IMMUTABLE_FL | FS_APPEND_FL;
-
-unsigned inode_flags(std::uint32_t attributes) {
-  unsigned flags = 0;
-  if ((attributes & manifest::attribute_immutable) != 0) flags |= FS_IMMUTABLE_FL;
-  if ((attributes & manifest::attribute_append_only) != 0) flags |= FS_APPEND_FL;
-  if ((attributes & manifest::attribute_no_dump) != 0) flags |= FS_NODUMP_FL;
-  return flags;
-}
-
-// FS_IOC_SETFLAGS keeps the other flags.
-Status set_inode_flags(const Staging& staging, InodeNumber inode, unsigned mask, unsigned flags) {
-  ICBD_ASSIGN(const unique_fd fd, staging.open_inode(inode, O_RDONLY | O_NONBLOCK));
-  unsigned current = 0;
-  if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &current) != 0)
-    return fail_errno(fmt::format("read the attributes of inode {}", inode.value()));
-  const unsigned wanted = (current & ~mask) | flags;
-  if (wanted != current && ::ioctl(fd.get(), FS_IOC_SETFLAGS, &wanted) != 0)
-    return fail_errno(fmt::format("set the attributes of inode {}", inode.value()));
-  return {};
-}
 
 }  // namespace
 
 Result<std::string> finish_inode(const Staging& staging, InodeNumber inode, const Entry& entry) {
   ICBD_ASSIGN(unique_fd fd, staging.open_inode(inode, O_PATH | O_NOFOLLOW));
-  ICBD_ASSIGN(std::string mended, Inode(std::move(fd), entry).finish());
-  // Last: an immutable inode takes no other change. Only files and directories have attributes.
-  if (entry.attributes != 0 &&
-      (entry.type == EntryType::file || entry.type == EntryType::directory))
-    ICBD_TRY(set_inode_flags(staging, inode, inode_flags(~0u), inode_flags(entry.attributes)));
-  return mended;
+  return Inode(staging, inode, std::move(fd), entry).finish();
 }
 
 Status thaw_inode(const Staging& staging, InodeNumber inode) {

@@ -7,7 +7,7 @@
 namespace icbd::replicator {
 namespace {
 
-constexpr std::string_view magic = "icbdpnd1";
+constexpr std::string_view magic = "icbdpnd2";
 constexpr std::uint32_t no_parent = 0xffffffff;
 
 void write_ranges(ByteWriter& writer, std::span<const ByteRange> ranges) {
@@ -36,6 +36,7 @@ Bytes encode(const PendingMap& map) {
   ByteWriter writer;
   writer.write_bytes(as_bytes(magic));
   writer.write_digest(map.manifest);
+  writer.write(static_cast<std::uint8_t>(map.wanted ? 1 : 0));
   writer.write(static_cast<std::uint32_t>(map.lineages.size()));
   for (const sendstream::Lineage& lineage : map.lineages) {
     writer.write(lineage.parent ? lineage.parent->value() : no_parent);
@@ -67,6 +68,7 @@ Result<PendingMap> decode_pending_map(ByteView bytes, std::size_t entries, std::
   if (as_text(reader.take(magic.size())) != magic) return refuse("has another format");
   PendingMap map;
   map.manifest = reader.read_digest();
+  map.wanted = reader.read<std::uint8_t>() != 0;
   if (reader.read<std::uint32_t>() != entries) return refuse("has another number of entries");
   map.lineages.resize(entries);
   for (sendstream::Lineage& lineage : map.lineages) {

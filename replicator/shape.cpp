@@ -3,8 +3,11 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
 #include <unordered_map>
 
@@ -29,19 +32,64 @@ constexpr std::size_t pending_map_bytes = std::size_t{256} * 1024 * 1024;
 using Entries = std::vector<Entry>;
 using Pages = std::shared_ptr<manifest::FilePageStore>;
 
-Result<Entries> fetch_entries(manifest::FilePageStore& pages, const Digest& root,
+// The catalog's words about a version against the manifest that it names: a manifest of something
+// else is told from the right one.
+Status check_facts(const catalog::VersionFacts& facts, const manifest::Root& root) {
+  if (facts.entries == root.entries && facts.file_bytes == root.file_bytes) return {};
+  return fail(ErrorCode::corrupt,
+              fmt::format("the catalog tells of {} entries with {} bytes, the manifest {} has {} "
+                          "with {}: it belongs to something else",
+                          facts.entries, facts.file_bytes, facts.manifest.to_string(), root.entries,
+                          root.file_bytes));
+}
+
+Result<Entries> fetch_entries(manifest::FilePageStore& pages, const catalog::VersionFacts& facts,
                               const manifest::PageStore* parent, source::Source& source) {
+  const Digest& root = facts.manifest;
   ICBD_TRY(take_pages(pages, root, std::span(&root, 1), parent, source));
   ICBD_ASSIGN(const manifest::Reader reader, manifest::Reader::open(pages, root));
+  ICBD_TRY(check_facts(facts, reader.root()));
   ICBD_TRY(take_pages(pages, root, reader.missing_metadata(), parent, source));
   return reader.entries();
 }
 
-// The inode of each entry, if names, types and hard links are the manifest's.
+std::unexpected<Error> refuse(std::string_view path, std::string_view why) {
+  return fail(ErrorCode::corrupt, fmt::format("shape and manifest disagree: /{} {}", path, why));
+}
+
+// What a reader sees of an inode before landing, and what landing cannot mend.
+Status check_inode(const Staging& staging, const Entry& entry) {
+  const std::string& path = entry.path.empty() ? "." : entry.path;
+  struct stat status{};
+  if (::fstatat(staging.root_fd(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno("look at /" + entry.path);
+  if ((status.st_mode & S_IFMT) != file_type(entry.type)) return refuse(entry.path, "has another type");
+  switch (entry.type) {
+    case EntryType::file:
+      if (static_cast<std::uint64_t>(status.st_size) != entry.size)
+        return refuse(entry.path, "has another size");
+      return {};
+    case EntryType::block_device:
+    case EntryType::character_device:
+      if (status.st_rdev != makedev(entry.device_major, entry.device_minor))
+        return refuse(entry.path, "is another device");
+      return {};
+    case EntryType::symlink: {
+      std::array<char, limits::path_length> target;
+      const ssize_t length =
+          ::readlinkat(staging.root_fd(), path.c_str(), target.data(), target.size());
+      if (length < 0) return fail_errno("read the link /" + entry.path);
+      if (std::string_view(target.data(), static_cast<std::size_t>(length)) != entry.target)
+        return refuse(entry.path, "points elsewhere");
+      return {};
+    }
+    default:
+      return {};
+  }
+}
+
+// The inode of each entry, if names, types, sizes, targets and hard links are the manifest's.
 Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entries& entries) {
-  const auto refuse = [](std::string_view path, std::string_view why) {
-    return fail(ErrorCode::corrupt, fmt::format("shape and manifest disagree: /{} {}", path, why));
-  };
   ICBD_ASSIGN(const std::vector<Staging::Name> names, staging.walk());
   std::unordered_map<std::string_view, std::uint32_t> by_path;
   std::vector<InodeNumber> inodes;
@@ -57,8 +105,8 @@ Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entr
       const auto first = by_path.find(entry.target);
       if (first == by_path.end() || inodes[first->second] != name.inode)
         return refuse(entry.path, fmt::format("is not another name of /{}", entry.target));
-    } else if (name.file_type != file_type(entry.type)) {
-      return refuse(entry.path, "has another type");
+    } else {
+      ICBD_TRY(check_inode(staging, entry));
     }
     inodes.push_back(name.inode);
   }
@@ -219,7 +267,7 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
   ICBD_ASSIGN(Pages pages, repository.pages(image, number, true));
   const manifest::PageStore* parent_pages =
       receiver.parent() ? receiver.parent()->pages.get() : nullptr;
-  ICBD_ASSIGN(Entries entries, fetch_entries(*pages, version.facts.manifest, parent_pages, source));
+  ICBD_ASSIGN(Entries entries, fetch_entries(*pages, version.facts, parent_pages, source));
   Staging staging = receiver.take_staging();
   ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries));
   std::vector<sendstream::Lineage> lineages = lineages_of(receiver.model(), entries);
@@ -235,7 +283,7 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
 
 Result<std::shared_ptr<Content>> resume_content(repository::Repository& repository,
                                                 LocalVersions& local, source::Source& source,
-                                                const catalog::Version& version) {
+                                                const catalog::Version& version, bool& wanted) {
   const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
   ICBD_ASSIGN(Staging staging, Staging::open(repository.staging_path(image, number)));
   ICBD_ASSIGN(Pages pages, repository.pages(image, number));
@@ -255,6 +303,10 @@ Result<std::shared_ptr<Content>> resume_content(repository::Repository& reposito
   ICBD_ASSIGN(PendingMap map, decode_pending_map(bytes, entries.size(), counted.count()));
   if (map.manifest != version.facts.manifest)
     return fail(ErrorCode::corrupt, "the pending map belongs to other content");
+  for (const sendstream::Lineage& lineage : map.lineages)
+    if (lineage.parent && (!parent || lineage.parent->value() >= parent->entries.size()))
+      return fail(ErrorCode::corrupt, "the pending map belongs to another parent");
+  wanted = map.wanted;
   ICBD_ASSIGN(auto content, Content::make({.version = version,
                                            .staging = std::move(staging),
                                            .pages = std::move(pages),
@@ -265,6 +317,8 @@ Result<std::shared_ptr<Content>> resume_content(repository::Repository& reposito
                                           source));
   for (std::uint64_t i = 0; i < map.done.size(); ++i)
     if (map.done[i]) content->chunks().advance(ChunkNumber(i), ChunkState::done);
+  // It may have been stopped in the middle of its landing.
+  ICBD_TRY(content->unseal());
   return content;
 }
 

@@ -11,7 +11,8 @@ namespace icbd::applier {
 using sendstream::Command;
 
 Applier::Applier(int root_fd, CloneSources& sources, Options options)
-    : session_(std::make_unique<Session>(root_fd, sources, options)) {}
+    : session_(std::make_unique<Session>(root_fd, sources, options)),
+      commands_left_(options.commands_max) {}
 Applier::~Applier() = default;
 Applier::Applier(Applier&&) noexcept = default;
 Applier& Applier::operator=(Applier&&) noexcept = default;
@@ -20,6 +21,7 @@ Status Applier::apply(const Command& command) {
   if (failure_) return std::unexpected(*failure_);
   Status status = check_order(command);
   if (status) status = std::visit(*session_, command);
+  --commands_left_;
   if (!status) {
     failure_ = status.error().with_context(sendstream::dump(command));
     session_.reset();  // with all its descriptors
@@ -36,10 +38,15 @@ Status Applier::finish() const {
   return {};
 }
 
+std::unordered_set<std::uint64_t> Applier::inodes_with_set_flags() const {
+  return session_ ? session_->decided_inodes() : std::unordered_set<std::uint64_t>();
+}
+
 Status Applier::check_order(const Command& command) const {
   const bool begins = std::holds_alternative<sendstream::Subvolume>(command) ||
                       std::holds_alternative<sendstream::Snapshot>(command);
   if (ended_) return fail(ErrorCode::corrupt, "a command after the end");
+  if (commands_left_ == 0) return fail(ErrorCode::too_large, "too many commands in one stream");
   if (begins && identity_) return fail(ErrorCode::corrupt, "a second subvolume in one stream");
   if (!begins && !identity_)
     return fail(ErrorCode::corrupt, "the stream does not begin with a subvolume");

@@ -21,6 +21,7 @@ Status Session::operator()(const Snapshot& command) {
 }
 
 Status Session::operator()(const End&) {
+  ICBD_TRY(check_verity());
   ICBD_TRY(set_root_times());
   ICBD_TRY(set_late_flags());
   // An open descriptor could still write when the subvolume is read-only.

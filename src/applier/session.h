@@ -5,12 +5,15 @@
 // The order of commands is the Applier's business. Not thread-safe.
 #pragma once
 
+#include <sys/types.h>
+
 #include <array>
 #include <cstdint>
 #include <ctime>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_set>
 #include <vector>
 
 #include "icbd/applier/applier.h"
@@ -64,6 +67,8 @@ class Session {
   Status operator()(const sendstream::EnableVerity& command);
 
   const std::optional<Applier::Identity>& identity() const { return identity_; }
+  // The inodes whose flags a FileAttributes set.
+  const std::unordered_set<std::uint64_t>& decided_inodes() const { return decided_; }
 
  private:
   // Bytes of one file that were written in one go and not yet handed to the disk.
@@ -82,12 +87,17 @@ class Session {
     ConfinedTree tree;
   };
 
+  // Before anything is made.
+  Status count_inode();
   Status make_node(const std::string& path, mode_t type, std::uint64_t device);
   void start_writeback(const std::string& path, int fd, ByteRange written);
   Result<int> clone_source(const sendstream::Clone& command);
   Status check_xattr_name(const std::string& name) const;
   bool is_held_back(std::string_view xattr_name) const;
   Status set_late_flags();
+  Status remember_decided(const Object& object);
+  Status expect_verity(const Object& object);
+  Status check_verity() const;
   Status remember_root_times();
   Status set_root_times();
 
@@ -97,6 +107,9 @@ class Session {
   std::optional<Applier::Identity> identity_;
   std::optional<ForeignSource> foreign_;
   std::vector<LateFlags> late_flags_;
+  std::unordered_set<std::uint64_t> decided_;
+  std::unordered_set<ino_t> without_verity_;  // although the stream says that they have it
+  std::uint64_t inodes_made_ = 0;
   Times root_times_{};
   Run run_;
 };

@@ -1,11 +1,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/fs.h>
+#include <linux/fsverity.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
 
 #include "icbd/base/file.h"
@@ -24,31 +26,53 @@ constexpr std::string_view capability_xattr = "security.capability";
 constexpr mode_t permission_bits = 07777;
 constexpr mode_t setid_bits = 06000;
 
-// Source: BTRFS_INODE_IMMUTABLE, _APPEND and _NODUMP in fs/btrfs/btrfs_inode.h of Linux 6.18.
-// The other bits say how BTRFS stores the file, not what it is.
-constexpr std::uint64_t inode_immutable = 1u << 6;
-constexpr std::uint64_t inode_append = 1u << 7;
-constexpr std::uint64_t inode_no_dump = 1u << 8;
+// Source: BTRFS_INODE_* in include/uapi/linux/btrfs_tree.h of Linux 6.18.
+struct InodeFlag {
+  std::uint64_t bit;
+  int flag;  // of FS_IOC_SETFLAGS
+};
+constexpr std::array<InodeFlag, 6> inode_flags = {{
+    {1u << 5, FS_SYNC_FL},
+    {1u << 6, FS_IMMUTABLE_FL},
+    {1u << 7, FS_APPEND_FL},
+    {1u << 8, FS_NODUMP_FL},
+    {1u << 9, FS_NOATIME_FL},
+    {1u << 10, FS_DIRSYNC_FL},
+}};
+// These say how BTRFS stores the file, not what it is, and are the receiving filesystem's business:
+// NODATASUM, NODATACOW, READONLY, NOCOMPRESS, PREALLOC, COMPRESS, ROOT_ITEM_INIT.
+constexpr std::uint64_t storage_bits = 0x1f | (1u << 11) | (std::uint64_t{1} << 31);
+// BTRFS_INODE_RO_VERITY, of the upper half.
+constexpr std::uint64_t verity_bit = std::uint64_t{1} << 32;
 
 constexpr int late_flags = FS_IMMUTABLE_FL | FS_APPEND_FL;
-constexpr int known_flags = late_flags | FS_NODUMP_FL;
+constexpr int known_flags = late_flags | FS_SYNC_FL | FS_NODUMP_FL | FS_NOATIME_FL | FS_DIRSYNC_FL;
 // Each costs a descriptor until the end of the stream. Images have a handful of immutable files;
 // this leaves room below the usual 1024 descriptors of a process.
 constexpr std::size_t late_flags_max = 256;
 
-int flags_of(std::uint64_t attributes) {
+Result<int> flags_of(std::uint64_t attributes) {
+  attributes &= ~(storage_bits | verity_bit);
   int flags = 0;
-  if ((attributes & inode_immutable) != 0) flags |= FS_IMMUTABLE_FL;
-  if ((attributes & inode_append) != 0) flags |= FS_APPEND_FL;
-  if ((attributes & inode_no_dump) != 0) flags |= FS_NODUMP_FL;
+  for (const InodeFlag& known : inode_flags) {
+    if ((attributes & known.bit) != 0) flags |= known.flag;
+    attributes &= ~known.bit;
+  }
+  if (attributes != 0)
+    return fail(ErrorCode::unsupported, fmt::format("file attributes {:#x}", attributes));
   return flags;
+}
+
+Result<int> current_flags(int fd) {
+  int current = 0;
+  if (::ioctl(fd, FS_IOC_GETFLAGS, &current) != 0) return fail_errno("get the file's flags");
+  return current;
 }
 
 // Sets exactly these of known_flags.
 Status set_flags(int handle, int flags) {
   ICBD_ASSIGN(const unique_fd fd, open_at(AT_FDCWD, descriptor_path(handle), O_RDONLY));
-  int current = 0;
-  if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &current) != 0) return fail_errno("get the file's flags");
+  ICBD_ASSIGN(const int current, current_flags(fd.get()));
   const int wanted = (current & ~known_flags) | flags;
   if (wanted == current) return {};
   if (::ioctl(fd.get(), FS_IOC_SETFLAGS, &wanted) != 0) return fail_errno("set the file's flags");
@@ -167,8 +191,10 @@ Status Session::set_root_times() {
 
 Status Session::operator()(const FileAttributes& command) {
   if (options_.hold_back) return ConfinedTree::check_path(command.path);
-  const int flags = flags_of(command.attributes);
+  ICBD_ASSIGN(const int flags, flags_of(command.attributes));
   ICBD_ASSIGN(const Object* object, tree_.object(command.path));
+  if ((command.attributes & verity_bit) != 0) ICBD_TRY(expect_verity(*object));
+  ICBD_TRY(remember_decided(*object));
   if (!object->is_file() && !object->is_directory()) {
     if (flags == 0) return {};
     return fail(ErrorCode::unsupported, "flags of something that is no file or directory");
@@ -191,8 +217,58 @@ Status Session::set_late_flags() {
   return {};
 }
 
-Status Session::operator()(const EnableVerity&) {
-  return fail(ErrorCode::unsupported, "fs-verity is not supported");
+Status Session::remember_decided(const Object& object) {
+  struct stat status{};
+  if (::fstat(object.handle.get(), &status) != 0) return fail_errno("stat");
+  decided_.insert(status.st_ino);
+  return {};
+}
+
+// The flag says that the file has fs-verity; only EnableVerity, which version 2 does not have, can
+// give it that.
+Status Session::expect_verity(const Object& object) {
+  if (!object.is_file()) return fail(ErrorCode::corrupt, "fs-verity of something that is no file");
+  ICBD_ASSIGN(const unique_fd fd,
+              open_at(AT_FDCWD, descriptor_path(object.handle.get()), O_RDONLY));
+  ICBD_ASSIGN(const int current, current_flags(fd.get()));
+  struct stat status{};
+  if (::fstat(fd.get(), &status) != 0) return fail_errno("stat");
+  if ((current & FS_VERITY_FL) == 0) without_verity_.insert(status.st_ino);
+  return {};
+}
+
+Status Session::operator()(const EnableVerity& command) {
+  if (options_.hold_back)
+    return fail(ErrorCode::unsupported, "fs-verity cannot come before the bytes of the file");
+  // The kernel refuses (ETXTBSY) as long as a descriptor could write.
+  tree_.forget_all();
+  ICBD_ASSIGN(const int fd, tree_.readable(command.path));
+  fsverity_enable_arg kernel{};
+  kernel.version = 1;
+  kernel.hash_algorithm = command.algorithm;
+  kernel.block_size = command.block_size;
+  kernel.salt_size = static_cast<std::uint32_t>(command.salt.size());
+  kernel.salt_ptr = reinterpret_cast<std::uintptr_t>(command.salt.data());
+  kernel.sig_size = static_cast<std::uint32_t>(command.signature.size());
+  kernel.sig_ptr = reinterpret_cast<std::uintptr_t>(command.signature.data());
+  if (::ioctl(fd, FS_IOC_ENABLE_VERITY, &kernel) != 0) {
+    if (errno == ENOTTY || errno == EOPNOTSUPP)
+      return fail(ErrorCode::unsupported,
+                  "this kernel or this filesystem has no fs-verity, which the version needs");
+    return fail_errno("enable fs-verity");
+  }
+  struct stat status{};
+  if (::fstat(fd, &status) != 0) return fail_errno("stat");
+  without_verity_.erase(status.st_ino);
+  return {};
+}
+
+Status Session::check_verity() const {
+  if (without_verity_.empty()) return {};
+  return fail(ErrorCode::unsupported,
+              fmt::format("{} files have fs-verity in the version, but the stream does not give it "
+                          "to them: send it with protocol version 3",
+                          without_verity_.size()));
 }
 
 }  // namespace icbd::applier

@@ -7,7 +7,9 @@
 
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
+#include "icbd/btrfs/encoded_write.h"
 #include "icbd/btrfs/subvolume.h"
+#include "icbd/sendstream/decompress.h"
 
 #include "session.h"
 
@@ -96,9 +98,26 @@ void Session::start_writeback(const std::string& path, int fd, ByteRange written
   run_.range = {run_.range.end(), 0};
 }
 
-Status Session::operator()(const EncodedWrite&) {
-  return fail(ErrorCode::unsupported,
-              "compressed data is not supported: send without --compressed-data");
+// The extent is handed to the kernel as it came, which costs neither time nor the compression.
+// Where that cannot be (btrfs::encoded_write() lists when) it is unpacked here and written like any
+// other data; the filesystem compresses it again if it is mounted so.
+Status Session::operator()(const EncodedWrite& command) {
+  ICBD_TRY(check_range({command.offset, command.unencoded_file_length}));
+  ICBD_TRY(check_encoding(command));
+  ICBD_ASSIGN(const int fd, tree_.writable(command.path));
+  if (options_.write_encoded) {
+    const Status written = btrfs::encoded_write(fd, {.data = command.data,
+                                                     .offset = command.offset,
+                                                     .file_length = command.unencoded_file_length,
+                                                     .unencoded_offset = command.unencoded_offset,
+                                                     .unencoded_length = command.unencoded_length,
+                                                     .compression = command.compression});
+    if (written || written.error().code() != ErrorCode::unsupported) return written;
+  }
+  ICBD_ASSIGN(const Bytes plain, decompress(command));
+  ICBD_TRY(write_at(fd, plain, command.offset));
+  start_writeback(command.path, fd, {command.offset, plain.size()});
+  return {};
 }
 
 Status Session::operator()(const Truncate& command) {

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 
 #include "icbd/base/file.h"
@@ -15,19 +14,22 @@ namespace {
 class ArrivingFile final : public fs::OpenFile {
  public:
   ArrivingFile(std::shared_ptr<replicator::Arrival> arrival, FileIndex file, unique_fd fd,
-               std::function<void()> want)
-      : arrival_(std::move(arrival)), file_(file), fd_(std::move(fd)), want_(std::move(want)) {}
+               ArrivingTree::NoteRead note_read)
+      : arrival_(std::move(arrival)),
+        file_(file),
+        fd_(std::move(fd)),
+        note_read_(std::move(note_read)) {}
 
   bool is_local(ByteRange range) const override { return arrival_->is_local(file_, range); }
 
   Result<std::size_t> read_local(std::span<std::byte> buffer, std::uint64_t offset) override {
-    note_read();
+    note_read_(buffer.size());
     return read_at(fd_.get(), buffer, offset);
   }
 
   void read(ByteRange range, ReadDone done) override {
     arrival_->read(file_, range, std::move(done));
-    note_read();  // after it, so that the reader's request goes out first
+    note_read_(range.length);  // after it, so that the reader's request goes out first
   }
 
   Result<std::uint64_t> seek(std::uint64_t offset, int whence) override {
@@ -37,10 +39,6 @@ class ArrivingFile final : public fs::OpenFile {
   }
 
  private:
-  void note_read() {
-    if (!noted_.exchange(true, std::memory_order_relaxed)) want_();
-  }
-
   Result<std::uint64_t> local_seek(std::uint64_t offset, int whence) const {
     const off_t found = ::lseek(fd_.get(), static_cast<off_t>(offset), whence);
     if (found < 0) return fail_errno("lseek");
@@ -74,16 +72,15 @@ class ArrivingFile final : public fs::OpenFile {
   std::shared_ptr<replicator::Arrival> arrival_;
   FileIndex file_;
   unique_fd fd_;
-  std::function<void()> want_;
-  std::atomic<bool> noted_ = false;
+  ArrivingTree::NoteRead note_read_;
 };
 
 }  // namespace
 
-ArrivingTree::ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, std::function<void()> want)
+ArrivingTree::ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, NoteRead note_read)
     : CompleteTree(arrival, arrival->content().staging()),
       arrival_(std::move(arrival)),
-      want_(std::move(want)) {}
+      note_read_(std::move(note_read)) {}
 
 Result<const manifest::Entry*> ArrivingTree::entry_of(InodeNumber inode) const {
   const auto file = arrival_->content().find(inode);
@@ -140,7 +137,7 @@ Result<std::shared_ptr<fs::OpenFile>> ArrivingTree::open(InodeNumber inode) {
   ICBD_ASSIGN(unique_fd fd, open_for_reading(inode));
   const auto file = arrival_->content().find(inode);
   if (!file) return fail(ErrorCode::not_found, "no such inode in the manifest");
-  return std::make_shared<ArrivingFile>(arrival_, *file, std::move(fd), want_);
+  return std::make_shared<ArrivingFile>(arrival_, *file, std::move(fd), note_read_);
 }
 
 }  // namespace icbd::cache

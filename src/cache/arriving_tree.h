@@ -13,8 +13,9 @@ namespace icbd::cache {
 
 class ArrivingTree final : public CompleteTree {
  public:
-  // `want` is called when somebody reads from a file: from then on the version is filled.
-  ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, std::function<void()> want);
+  // Called with the number of bytes whenever somebody reads from a file; the arrival lives.
+  using NoteRead = std::function<void(std::uint64_t bytes)>;
+  ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, NoteRead note_read);
 
   bool complete() const override { return false; }
   Result<fs::Attributes> attributes(InodeNumber inode) override;
@@ -28,7 +29,7 @@ class ArrivingTree final : public CompleteTree {
   Result<fs::Attributes> overlay(fs::Attributes attributes) const;
 
   std::shared_ptr<replicator::Arrival> arrival_;
-  std::function<void()> want_;
+  NoteRead note_read_;
 };
 
 }  // namespace icbd::cache

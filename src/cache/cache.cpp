@@ -24,9 +24,20 @@ std::string host_name() {
   return ::gethostname(name.data(), name.size() - 1) == 0 ? name.data() : "unnamed";
 }
 
+replicator::FillPolicy fill_policy(std::string_view mode) {
+  if (mode == "never") return replicator::FillPolicy::never;
+  return mode == "demand-only" ? replicator::FillPolicy::demand_only
+                               : replicator::FillPolicy::on_read;
+}
+
 replicator::ReplicatorOptions options_of(const config::Cache& configuration) {
   return {.fetch_timeout = configuration.fetch_timeout,
           .poll_interval = configuration.poll_interval,
+          .offline_after = configuration.offline_after,
+          .fill = fill_policy(configuration.fill),
+          .fill_threshold = configuration.fill_threshold,
+          .space_reserve = configuration.space_reserve,
+          .expected_source = configuration.master_repository,
           .policy = {.allow_device_nodes = configuration.allow_device_nodes,
                      .allow_setuid = configuration.allow_setuid,
                      .allow_security_xattrs = configuration.allow_security_xattrs}};
@@ -61,7 +72,8 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   state.replicator.emplace(*state.repository, *state.source, state.clock, options_of(configuration),
                            logger);
   ICBD_TRY(state.replicator->start());
-  state.library.emplace(*state.repository, *state.replicator);
+  state.library.emplace(*state.repository, *state.replicator,
+                        fill_policy(configuration.fill) != replicator::FillPolicy::never);
   ICBD_ASSIGN(state.view, fs::View::mount(*state.library,
                                           {.mountpoint = configuration.mountpoint,
                                            .source = configuration.master_data,

@@ -65,7 +65,9 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree_of(
   if (opened->arrival)
     return std::make_shared<ArrivingTree>(
         opened->arrival,
-        [replicator = &replicator_, serial = opened->version.serial] { replicator->want(serial); });
+        [replicator = &replicator_, arrival = opened->arrival.get()](std::uint64_t bytes) {
+          replicator->note_read(*arrival, bytes);
+        });
   const replicator::Staging& subvolume = *opened->complete;
   return std::make_shared<CompleteTree>(std::move(opened), subvolume);
 }
@@ -75,6 +77,10 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree(VersionSerial serial) {
 }
 
 void CacheLibrary::prepare(VersionSerial serial, TreeDone done) {
+  if (!fetches_) {
+    if (auto here = tree(serial)) return done(std::move(here));
+    return done(fail(ErrorCode::io, "the version is not here, and fetch.fill is \"never\""));
+  }
   replicator_.open(serial, [this, done = std::move(done)](
                                Result<std::shared_ptr<const replicator::OpenedVersion>> opened) {
     if (opened)

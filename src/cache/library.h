@@ -14,8 +14,9 @@ namespace icbd::cache {
 // Thread-safe. Repository and replicator must outlive it.
 class CacheLibrary final : public fs::Library {
  public:
-  CacheLibrary(repository::Repository& repository, replicator::Replicator& replicator)
-      : repository_(repository), replicator_(replicator) {}
+  // Without `fetches`, nobody can look inside a version whose shape is not here.
+  CacheLibrary(repository::Repository& repository, replicator::Replicator& replicator, bool fetches)
+      : repository_(repository), replicator_(replicator), fetches_(fetches) {}
 
   std::shared_ptr<const Images> images() override;
   std::optional<fs::VersionEntry> version(VersionSerial serial) override;
@@ -29,6 +30,7 @@ class CacheLibrary final : public fs::Library {
 
   repository::Repository& repository_;
   replicator::Replicator& replicator_;
+  const bool fetches_;
   std::mutex mutex_;                                       // guards what is below
   std::shared_ptr<const replicator::VersionTable> table_;  // that images_ was made of
   std::shared_ptr<const Images> images_;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "icbd/btrfs/space.h"
 #include "icbd/rest/api.h"
 
 namespace icbd::cache {
@@ -12,7 +13,8 @@ namespace {
 using nlohmann::json;
 
 json to_json(const replicator::ArrivalProgress& progress) {
-  json object{{"bytes_total", progress.bytes_total},
+  json object{{"phase", replicator::to_string(progress.phase)},
+              {"bytes_total", progress.bytes_total},
               {"bytes_done", progress.bytes_done},
               {"bytes_pending", progress.bytes_pending},
               {"bytes_fetched", progress.bytes_fetched},
@@ -54,20 +56,26 @@ Result<json> describe_repository(repository::Repository& repository) {
   struct statvfs space{};
   if (::fstatvfs(repository.directory_fd(), &space) != 0)
     return fail_errno("statvfs " + repository.directory().string());
+  ICBD_ASSIGN(const btrfs::Allocation allocation, btrfs::allocation(repository.directory_fd()));
   return json{{"path", repository.directory().string()},
               {"uuid", repository.catalog().identity().uuid.to_string()},
               {"total_bytes", std::uint64_t{space.f_blocks} * space.f_frsize},
-              {"free_bytes", std::uint64_t{space.f_bavail} * space.f_frsize}};
+              {"free_bytes", std::uint64_t{space.f_bavail} * space.f_frsize},
+              {"unallocated_bytes", allocation.unallocated}};
 }
 
 json describe_master(const Subjects& subjects) {
   const replicator::SourceStatus status = subjects.replicator.source_status();
   json object{{"address", subjects.configuration.master_data},
               {"reachable", status.reachable},
+              {"offline", status.offline},
               {"uuid", nullptr},
-              {"error", nullptr}};
+              {"error", nullptr},
+              {"warning", nullptr},
+              {"conflicts", status.conflicts}};
   if (status.repository) object["uuid"] = status.repository->to_string();
   if (!status.error.empty()) object["error"] = status.error;
+  if (!status.warning.empty()) object["warning"] = status.warning;
   return object;
 }
 
@@ -90,6 +98,11 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
     object["progress"] = to_json(progress);
     arriving.push_back(std::move(object));
   }
+  json refused = json::array();
+  for (const replicator::Refusal& refusal : subjects.replicator.refusals())
+    refused.push_back({{"image", refusal.version.facts.image},
+                       {"version", refusal.version.facts.number.value()},
+                       {"reason", refusal.error.message()}});
   return rest::Response{
       .body = {{"role", "cache"},
                {"version", ICBD_VERSION},
@@ -101,7 +114,8 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                  {"bytes_received", subjects.source.bytes_received()}}},
                {"images", table->images.size()},
                {"versions", count_states(*table)},
-               {"arriving", std::move(arriving)}}};
+               {"arriving", std::move(arriving)},
+               {"refused", std::move(refused)}}};
 }
 
 }  // namespace

@@ -6,10 +6,10 @@
 #include <mutex>
 
 #include "icbd/base/file.h"
-#include "icbd/base/limits.h"
 #include "icbd/base/quote.h"
 #include "icbd/catalog/names.h"
 
+#include "problems.h"
 #include "schema.h"
 #include "sqlite.h"
 #include "versions.h"
@@ -47,23 +47,6 @@ Status count_change(Connection& connection) {
   return query.run();
 }
 
-Status check_facts(const VersionFacts& facts) {
-  ICBD_TRY(check_image_name(facts.image));
-  const auto refuse = [&facts](std::string_view reason) {
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("version {}: {}", describe(facts), reason));
-  };
-  if (facts.number.value() == 0) return refuse("numbers begin with 1");
-  if (facts.parent && facts.parent->value() == 0) return refuse("its parent has no number");
-  if (facts.uuid.is_null()) return refuse("it has no UUID");
-  if (facts.message.size() > limits::message_length)
-    return refuse("its message is over limits::message_length");
-  if (facts.root.mode > 07777) return refuse("its root's mode has more than permission bits");
-  if (facts.published.nanoseconds > 999'999'999 || facts.root.modified.nanoseconds > 999'999'999)
-    return refuse("a time with more nanoseconds than a second has");
-  return {};
-}
-
 // already_exists if the image@number or the UUID is taken.
 Status check_collision(Connection& connection, const VersionFacts& facts) {
   ICBD_ASSIGN(const auto same_number, find_by_number(connection, facts.image, facts.number));
@@ -89,10 +72,11 @@ Status check_collision(Connection& connection, const VersionFacts& facts) {
 
 Result<NodeIdentity> read_identity(Connection& connection) {
   NodeIdentity identity;
-  ICBD_ASSIGN(Query query, connection.query("SELECT uuid FROM node"));
+  ICBD_ASSIGN(Query query, connection.query("SELECT uuid, epoch FROM node"));
   ICBD_ASSIGN(const bool found, query.step());
   if (!found) return connection.refuse(ErrorCode::corrupt, "the node's identity is gone");
   ICBD_TRY(query.blob(0, identity.uuid.bytes));
+  ICBD_TRY(query.blob(1, identity.epoch.bytes));
   return identity;
 }
 
@@ -127,9 +111,28 @@ Result<std::unique_ptr<Catalog>> Catalog::open(const std::filesystem::path& file
   ICBD_TRY(make_file(file));
   auto database = std::make_unique<Database>();
   ICBD_ASSIGN(database->connection, Connection::open(file));
-  ICBD_TRY(prepare_schema(*database->connection));
+  ICBD_TRY(prepare_schema(*database->connection, file));
   ICBD_ASSIGN(database->identity, read_identity(*database->connection));
   return std::unique_ptr<Catalog>(new Catalog(std::move(database)));
+}
+
+Result<std::unique_ptr<Catalog>> Catalog::create(const std::filesystem::path& file,
+                                                 const Uuid& repository) {
+  ICBD_TRY(open_file(file, O_RDWR | O_CREAT | O_EXCL, 0600));
+  ICBD_ASSIGN(auto catalog, open(file));
+  Database& database = *catalog->database_;
+  ICBD_ASSIGN(Query query, database.connection->query("UPDATE node SET uuid = ?"));
+  ICBD_TRY(query.bind(ByteView(repository.bytes)).run());
+  database.identity.uuid = repository;
+  return catalog;
+}
+
+Result<std::vector<std::string>> Catalog::problems(const std::filesystem::path& file) {
+  ICBD_ASSIGN(const auto connection, Connection::open(file));
+  ICBD_ASSIGN(auto problems, file_problems(*connection));
+  if (!problems.empty()) return problems;
+  ICBD_TRY(prepare_schema(*connection, file));
+  return content_problems(*connection);
 }
 
 NodeIdentity Catalog::identity() const {
@@ -202,7 +205,8 @@ Result<VersionNumber> Catalog::next_number(const std::string& image) const {
   return VersionNumber(highest + 1);
 }
 
-Result<VersionSerial> Catalog::add_version(const VersionFacts& facts, VersionState state) {
+Result<VersionSerial> Catalog::add_version(const VersionFacts& facts, VersionState state,
+                                           const std::optional<AdoptedPlace>& place) {
   ICBD_TRY(check_facts(facts));
   const std::lock_guard lock(database_->mutex);
   Connection& connection = *database_->connection;
@@ -210,10 +214,24 @@ Result<VersionSerial> Catalog::add_version(const VersionFacts& facts, VersionSta
   ICBD_TRY(check_collision(connection, facts));
   ICBD_ASSIGN(const bool known, has_image(connection, facts.image));
   if (!known) ICBD_TRY(insert_image(connection, facts.image));
-  ICBD_ASSIGN(const VersionSerial serial, insert_version(connection, facts, state));
+  ICBD_ASSIGN(const VersionSerial serial, insert_version(connection, facts, state, place));
   ICBD_TRY(count_change(connection));
   ICBD_TRY(transaction.commit());
   return serial;
+}
+
+Status Catalog::reserve_number(const std::string& image, VersionNumber number) {
+  ICBD_TRY(check_image_name(image));
+  const std::lock_guard lock(database_->mutex);
+  Connection& connection = *database_->connection;
+  ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
+  ICBD_ASSIGN(const bool known, has_image(connection, image));
+  if (!known) {
+    ICBD_TRY(insert_image(connection, image));
+    ICBD_TRY(count_change(connection));
+  }
+  ICBD_TRY(raise_highest_number(connection, image, number));
+  return transaction.commit();
 }
 
 Status Catalog::set_state(VersionSerial serial, VersionState state) {
@@ -244,6 +262,78 @@ Status Catalog::set_shaped(VersionSerial serial, std::optional<VersionSerial> pa
 
 Status Catalog::clear_arrival(VersionSerial serial) {
   return set_state(serial, VersionState::remote);
+}
+
+Result<std::vector<Adoption>> Catalog::adoptions() const {
+  const std::lock_guard lock(database_->mutex);
+  ICBD_ASSIGN(Query query,
+              database_->connection->query(
+                  "SELECT id, job, image, path, subvolume, uuid FROM adoptions ORDER BY id"));
+  std::vector<Adoption> adoptions;
+  while (true) {
+    ICBD_ASSIGN(const bool found, query.step());
+    if (!found) return adoptions;
+    Adoption adoption{
+        .id = query.number<std::uint64_t>(0),
+        .job = query.number<std::uint64_t>(1),
+        .image = query.text(2),
+        .place = {.path = query.text(3), .subvolume = SubvolumeId(query.number<std::uint64_t>(4))},
+        .uuid = {}};
+    ICBD_TRY(query.blob(5, adoption.uuid.bytes));
+    adoptions.push_back(std::move(adoption));
+  }
+}
+
+Result<std::uint64_t> Catalog::add_adoptions(const std::vector<Adoption>& adoptions) {
+  const std::lock_guard lock(database_->mutex);
+  Connection& connection = *database_->connection;
+  ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
+  std::uint64_t job = 0;
+  for (const Adoption& adoption : adoptions) {
+    ICBD_ASSIGN(Query insert,
+                connection.query("INSERT INTO adoptions (job, image, path, subvolume, uuid) "
+                                 "VALUES (?, ?, ?, ?, ?)"));
+    ICBD_TRY(insert
+                 .bind(job, adoption.image, adoption.place.path, adoption.place.subvolume.value(),
+                       ByteView(adoption.uuid.bytes))
+                 .run());
+    if (job == 0) job = static_cast<std::uint64_t>(connection.last_insert_row());
+  }
+  ICBD_ASSIGN(Query update, connection.query("UPDATE adoptions SET job = id WHERE job = 0"));
+  ICBD_TRY(update.run());
+  ICBD_TRY(transaction.commit());
+  return job;
+}
+
+Status Catalog::remove_adoption(std::uint64_t id) {
+  const std::lock_guard lock(database_->mutex);
+  ICBD_ASSIGN(Query query, database_->connection->query("DELETE FROM adoptions WHERE id = ?"));
+  return query.bind(id).run();
+}
+
+Result<std::optional<FollowedSource>> Catalog::followed_source() const {
+  const std::lock_guard lock(database_->mutex);
+  ICBD_ASSIGN(Query query, database_->connection->query(
+                               "SELECT repository, epoch, change_number FROM followed_source"));
+  ICBD_ASSIGN(const bool found, query.step());
+  if (!found) return std::nullopt;
+  FollowedSource source;
+  ICBD_TRY(query.blob(0, source.repository.bytes));
+  ICBD_TRY(query.blob(1, source.epoch.bytes));
+  source.change_number = query.number<std::uint64_t>(2);
+  return source;
+}
+
+Status Catalog::set_followed_source(const FollowedSource& source) {
+  if (source.repository.is_null() || source.epoch.is_null())
+    return fail(ErrorCode::invalid_argument, "a source without repository UUID or epoch");
+  const std::lock_guard lock(database_->mutex);
+  ICBD_ASSIGN(Query query, database_->connection->query(
+                               "INSERT OR REPLACE INTO followed_source "
+                               "(only_row, repository, epoch, change_number) VALUES (1, ?, ?, ?)"));
+  return query
+      .bind(ByteView(source.repository.bytes), ByteView(source.epoch.bytes), source.change_number)
+      .run();
 }
 
 }  // namespace icbd::catalog

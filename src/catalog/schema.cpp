@@ -1,9 +1,13 @@
 #include "schema.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <stdio.h>
+#include <unistd.h>
 
 #include <array>
 
+#include "icbd/base/file.h"
 #include "icbd/base/uuid.h"
 
 namespace icbd::catalog {
@@ -13,7 +17,7 @@ namespace {
 constexpr std::int64_t application_id = 0x69636264;
 
 // Step n brings schema n to schema n + 1. Steps that were released are never edited.
-constexpr std::array<std::string_view, 1> migrations = {R"sql(
+constexpr std::array<std::string_view, 3> migrations = {R"sql(
   CREATE TABLE node (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),
     uuid          BLOB    NOT NULL CHECK (length(uuid) = 16),
@@ -53,6 +57,36 @@ constexpr std::array<std::string_view, 1> migrations = {R"sql(
     shape_parent          INTEGER REFERENCES versions (serial),
     UNIQUE (image_id, number),
     CHECK (state = 'arriving' OR (shaped = 0 AND shape_parent IS NULL))
+  ) STRICT;
+)sql",
+                                                        R"sql(
+  -- All zero until migrate() has given it a value: SQL has no random UUIDs.
+  ALTER TABLE node ADD COLUMN epoch BLOB NOT NULL
+    DEFAULT x'00000000000000000000000000000000' CHECK (length(epoch) = 16);
+
+  -- What this node, as a cache, has last heard of the master that it follows.
+  CREATE TABLE followed_source (
+    only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),
+    repository    BLOB    NOT NULL CHECK (length(repository) = 16),
+    epoch         BLOB    NOT NULL CHECK (length(epoch) = 16),
+    change_number INTEGER NOT NULL
+  ) STRICT;
+)sql",
+                                                        R"sql(
+  -- Where the snapshot of an adopted version is, outside of the repository; else null.
+  ALTER TABLE versions ADD COLUMN place TEXT;
+  ALTER TABLE versions ADD COLUMN place_subvolume INTEGER
+    CHECK ((place IS NULL) = (place_subvolume IS NULL));
+
+  -- Snapshots that are still to be adopted, in this order.
+  CREATE TABLE adoptions (
+    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+    -- The id of the first one that was asked for together with this one.
+    job       INTEGER NOT NULL,
+    image     TEXT    NOT NULL,
+    path      TEXT    NOT NULL,
+    subvolume INTEGER NOT NULL,
+    uuid      BLOB    NOT NULL CHECK (length(uuid) = 16)
   ) STRICT;
 )sql"};
 
@@ -97,30 +131,64 @@ Status use_write_ahead_log(Connection& connection) {
   return {};
 }
 
-Status migrate(Connection& connection) {
-  ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
-  ICBD_ASSIGN(const std::size_t version, check_version(connection));
-  for (std::size_t step = version; step < migrations.size(); ++step)
-    ICBD_TRY(connection.execute(std::string(migrations[step])));
-  if (version != migrations.size())
-    ICBD_TRY(connection.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
-                                            application_id, migrations.size())));
-  if (version == 0) {
+Status add_identity(Connection& connection, std::size_t old_schema) {
+  if (old_schema == 0) {
     const Uuid uuid = Uuid::random();
     ICBD_ASSIGN(
         Query insert,
         connection.query("INSERT INTO node (only_row, uuid, change_number) VALUES (1, ?, 1)"));
     ICBD_TRY(insert.bind(ByteView(uuid.bytes)).run());
   }
+  const Uuid epoch = Uuid::random(), none;
+  ICBD_ASSIGN(Query update, connection.query("UPDATE node SET epoch = ? WHERE epoch = ?"));
+  return update.bind(ByteView(epoch.bytes), ByteView(none.bytes)).run();
+}
+
+// One transaction for all steps: whoever is killed in it finds the old schema again.
+Status migrate(Connection& connection) {
+  ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
+  ICBD_ASSIGN(const std::size_t version, check_version(connection));
+  if (version == migrations.size()) return {};
+  for (std::size_t step = version; step < migrations.size(); ++step)
+    ICBD_TRY(connection.execute(std::string(migrations[step])));
+  ICBD_TRY(connection.execute(fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}",
+                                          application_id, migrations.size())));
+  ICBD_TRY(add_identity(connection, version));
   return transaction.commit();
+}
+
+// SQLite does not sync what VACUUM INTO writes, and an interrupted one is not whole: so it gets its
+// name only when it is durable (https://sqlite.org/lang_vacuum.html).
+Status write_backup(Connection& connection, const std::filesystem::path& backup) {
+  const std::filesystem::path unfinished = backup.string() + ".unfinished";
+  ICBD_ASSIGN(const unique_fd file, open_file(unfinished, O_RDWR | O_CREAT | O_TRUNC, 0600));
+  ICBD_ASSIGN(Query query, connection.query("VACUUM INTO ?"));
+  ICBD_TRY(query.bind(unfinished.string()).run());
+  if (fsync(file.get()) != 0) return fail_errno("sync " + unfinished.string());
+  if (rename(unfinished.c_str(), backup.c_str()) != 0)
+    return fail_errno(fmt::format("rename {} to {}", unfinished.string(), backup.string()));
+  return sync_directory(std::filesystem::absolute(backup).parent_path());
+}
+
+Status back_up(Connection& connection, const std::filesystem::path& file) {
+  ICBD_ASSIGN(const std::size_t version, check_version(connection));
+  if (version == 0 || version == migrations.size()) return {};
+  const std::filesystem::path backup = fmt::format("{}.schema-{}", file.string(), version);
+  if (const Status written = write_backup(connection, backup); !written)
+    return std::unexpected(written.error().with_context(
+        fmt::format("catalog {}: it was not brought to schema {}, because no copy of it could be "
+                    "made",
+                    file.string(), migrations.size())));
+  return {};
 }
 
 }  // namespace
 
-Status prepare_schema(Connection& connection) {
+Status prepare_schema(Connection& connection, const std::filesystem::path& file) {
   ICBD_TRY(check_owner(connection));
   ICBD_TRY(check_version(connection));
   ICBD_TRY(check_integrity(connection));
+  ICBD_TRY(back_up(connection, file));
   ICBD_TRY(use_write_ahead_log(connection));
   ICBD_TRY(connection.execute(
       "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA trusted_schema = OFF"));

@@ -5,6 +5,7 @@
 #include <array>
 
 #include "icbd/base/limits.h"
+#include "icbd/catalog/names.h"
 
 namespace icbd::catalog {
 namespace {
@@ -13,7 +14,8 @@ namespace {
 #define ICBD_SELECT_VERSIONS                                                               \
   "SELECT serial, name, number, uuid, manifest, parent, message, published_seconds, "      \
   "published_nanoseconds, root_mode, root_uid, root_gid, root_seconds, root_nanoseconds, " \
-  "entries, file_bytes, data_bytes, send_transaction, state, shaped, shape_parent "        \
+  "entries, file_bytes, data_bytes, send_transaction, state, shaped, shape_parent, "       \
+  "place, place_subvolume "                                                                \
   "FROM versions JOIN images ON images.id = versions.image_id "
 constexpr std::string_view select_all = ICBD_SELECT_VERSIONS "ORDER BY name, number";
 constexpr std::string_view select_of_image = ICBD_SELECT_VERSIONS "WHERE name = ? ORDER BY number";
@@ -25,8 +27,8 @@ constexpr std::string_view select_by_uuid = ICBD_SELECT_VERSIONS "WHERE uuid = ?
 constexpr std::string_view insert_row =
     "INSERT INTO versions (image_id, number, uuid, manifest, parent, message, published_seconds, "
     "published_nanoseconds, root_mode, root_uid, root_gid, root_seconds, root_nanoseconds, "
-    "entries, file_bytes, data_bytes, send_transaction, state) "
-    "SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM images WHERE name = ?";
+    "entries, file_bytes, data_bytes, send_transaction, state, place, place_subvolume) "
+    "SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM images WHERE name = ?";
 
 constexpr std::array all_states = {VersionState::remote, VersionState::arriving,
                                    VersionState::complete};
@@ -50,6 +52,12 @@ class Row {
     const int column = column_++;
     if (query_.is_null(column)) return std::nullopt;
     return Strong(query_.number<std::uint32_t>(column));
+  }
+  std::optional<AdoptedPlace> place() {
+    const int path = column_++, subvolume = column_++;
+    if (query_.is_null(path)) return std::nullopt;
+    return AdoptedPlace{.path = query_.text(path),
+                        .subvolume = SubvolumeId(query_.number<std::uint64_t>(subvolume))};
   }
   Timestamp timestamp() {
     const auto seconds = number<std::int64_t>();
@@ -88,6 +96,7 @@ Result<Version> read_version(const Query& query) {
     if (to_string(candidate) == state) version.state = candidate;
   version.shaped = row.number<int>() != 0;
   version.shape_parent = row.optional_number<VersionSerial>();
+  version.place = row.place();
   return version;
 }
 
@@ -117,6 +126,23 @@ std::string describe(const VersionFacts& facts) {
   return fmt::format("{}@{}", facts.image, facts.number.value());
 }
 
+Status check_facts(const VersionFacts& facts) {
+  ICBD_TRY(check_image_name(facts.image));
+  const auto refuse = [&facts](std::string_view reason) {
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("version {}: {}", describe(facts), reason));
+  };
+  if (facts.number.value() == 0) return refuse("numbers begin with 1");
+  if (facts.parent && facts.parent->value() == 0) return refuse("its parent has no number");
+  if (facts.uuid.is_null()) return refuse("it has no UUID");
+  if (facts.message.size() > limits::message_length)
+    return refuse("its message is over limits::message_length");
+  if (facts.root.mode > 07777) return refuse("its root's mode has more than permission bits");
+  if (facts.published.nanoseconds > 999'999'999 || facts.root.modified.nanoseconds > 999'999'999)
+    return refuse("a time with more nanoseconds than a second has");
+  return {};
+}
+
 Result<std::vector<Version>> select_versions(Connection& connection) {
   ICBD_ASSIGN(Query query, connection.query(select_all));
   return read_versions(query);
@@ -141,25 +167,36 @@ Result<std::optional<Version>> find_by_uuid(Connection& connection, const Uuid& 
 }
 
 Result<VersionSerial> insert_version(Connection& connection, const VersionFacts& facts,
-                                     VersionState state) {
+                                     VersionState state, const std::optional<AdoptedPlace>& place) {
   ICBD_ASSIGN(Query query, connection.query(insert_row));
   const RootAttributes& root = facts.root;
+  std::optional<std::string_view> path;
+  std::optional<std::uint64_t> subvolume;
+  if (place) {
+    path = place->path;
+    subvolume = place->subvolume.value();
+  }
   ICBD_TRY(query
                .bind(facts.number.value(), ByteView(facts.uuid.bytes),
                      ByteView(facts.manifest.bytes), plain(facts.parent), facts.message,
                      facts.published.seconds, facts.published.nanoseconds, root.mode, root.uid,
                      root.gid, root.modified.seconds, root.modified.nanoseconds, facts.entries,
                      facts.file_bytes, facts.data_bytes, facts.send_transaction, to_string(state),
-                     facts.image)
+                     path, subvolume, facts.image)
                .run());
   const std::int64_t serial = connection.last_insert_row();
   if (serial > std::int64_t{limits::version_serial})
     return connection.refuse(ErrorCode::too_large, "all serials are used (limits::version_serial)");
+  ICBD_TRY(raise_highest_number(connection, facts.image, facts.number));
+  return VersionSerial(static_cast<std::uint32_t>(serial));
+}
+
+Status raise_highest_number(Connection& connection, const std::string& image,
+                            VersionNumber number) {
   ICBD_ASSIGN(
       Query raise,
       connection.query("UPDATE images SET highest_number = max(highest_number, ?) WHERE name = ?"));
-  ICBD_TRY(raise.bind(facts.number.value(), facts.image).run());
-  return VersionSerial(static_cast<std::uint32_t>(serial));
+  return raise.bind(number.value(), image).run();
 }
 
 Status update_state(Connection& connection, VersionSerial serial, VersionState state) {

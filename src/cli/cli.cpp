@@ -25,7 +25,22 @@ struct Arguments {
   bool watch = false;
   std::string wait_version;
   double wait_seconds = 0;
+  ReceiveOptions receive;
+  FsckArguments fsck;
+  AdoptOptions adopt;
 };
+
+void define_receive(CLI::App& app, ReceiveOptions& options) {
+  auto* receive = app.add_subcommand(
+      "receive",
+      "Make a read-only subvolume of a send stream, on this machine (exit code 4: the "
+      "stream's parent is not there)");
+  receive->add_option("-f", options.file, "Read the stream from here instead of standard input")
+      ->type_name("FILE");
+  receive->add_flag("--dump", options.dump, "Print the stream, one command a line");
+  receive->add_option("path", options.path, "A directory on BTRFS; parents are looked for below it")
+      ->type_name("PATH");
+}
 
 void define_options(CLI::App& app, Arguments& arguments) {
   app.require_subcommand(1);
@@ -61,6 +76,39 @@ void define_options(CLI::App& app, Arguments& arguments) {
   wait->add_option("--timeout", arguments.wait_seconds, "Give up after so many seconds")
       ->check(CLI::PositiveNumber)
       ->type_name("S");
+
+  define_receive(app, arguments.receive);
+}
+
+void define_adopt(CLI::App& app, AdoptOptions& options) {
+  auto* adopt = app.add_subcommand(
+      "adopt", "Make read-only snapshots that are there already versions, where they are");
+  adopt->add_option("image", options.image, "The image; made if it is new")
+      ->required()
+      ->type_name("IMAGE");
+  adopt
+      ->add_option("paths", options.paths,
+                   "Snapshots on the master, on the repository's filesystem")
+      ->required()
+      ->type_name("PATH...");
+  adopt->add_flag("--keep-order", options.keep_order,
+                  "Number them as given, not by the time at which they were made");
+  adopt->add_flag("--dry-run", options.dry_run, "Only say what would be adopted");
+  adopt->add_flag("--wait", options.wait, "Wait until all of them are versions");
+}
+
+void define_offline_commands(CLI::App& app, Arguments& arguments) {
+  auto* fsck = app.add_subcommand("fsck", "Check a repository whose daemon is stopped");
+  fsck->footer(
+      "Exit codes: 0 nothing was found, 1 all that was found is repaired, 2 it could not be "
+      "checked, 3 findings are left.");
+  auto* config = fsck->add_option("--config", arguments.fsck.config, "The daemon's configuration")
+                     ->type_name("FILE");
+  fsck->add_option("--repository", arguments.fsck.repository, "The repository's directory")
+      ->type_name("DIR")
+      ->excludes(config);
+  fsck->add_flag("--repair", arguments.fsck.repair, "Put right what can be, and say what was done");
+  fsck->add_flag("--data", arguments.fsck.data, "Read every byte too");
 }
 
 // Commands and long options: what a mistyped word is held against.
@@ -116,6 +164,11 @@ int explain_usage(const CLI::App& app, const CLI::ParseError& error,
 
 Status dispatch(const CLI::App& app, Arguments& arguments, const Surroundings& surroundings,
                 const Terminal& terminal) {
+  if (app.got_subcommand("receive")) {
+    if (arguments.json)
+      return fail(ErrorCode::invalid_argument, "--json is for commands that ask a server");
+    return receive(terminal, arguments.receive, surroundings.input_fd);
+  }
   ICBD_ASSIGN(const auto server, rest::HttpClient::make(arguments.server));
   const Context context{.server = server, .terminal = terminal, .json = arguments.json};
   if (app.got_subcommand("publish")) {
@@ -125,6 +178,8 @@ Status dispatch(const CLI::App& app, Arguments& arguments, const Surroundings& s
   if (app.got_subcommand("list"))
     return list(context,
                 arguments.list_image.empty() ? std::nullopt : std::optional(arguments.list_image));
+  if (app.got_subcommand("adopt"))
+    return adopt(context, arguments.adopt, surroundings.working_directory);
   if (app.got_subcommand("status")) return show_status(context, arguments.watch);
   WaitOptions options{.version = arguments.wait_version, .timeout = std::nullopt};
   if (arguments.wait_seconds > 0)
@@ -154,6 +209,8 @@ int run(std::span<const std::string> arguments, const Surroundings& surroundings
   parsed.server = surroundings.server.empty() ? default_server : surroundings.server;
   CLI::App app("Publishes images and shows what masters and caches hold.", "icbd");
   define_options(app, parsed);
+  define_adopt(app, parsed.adopt);
+  define_offline_commands(app, parsed);
   try {
     app.parse(std::vector<std::string>(arguments.rbegin(), arguments.rend()));
   } catch (const CLI::Success& request) {  // --help, --version
@@ -162,6 +219,8 @@ int run(std::span<const std::string> arguments, const Surroundings& surroundings
   } catch (const CLI::ParseError& error) {
     return explain_usage(app, error, arguments, terminal);
   }
+  if (app.got_subcommand("fsck"))
+    return fsck(parsed.fsck, surroundings.working_directory, terminal, parsed.json);
   try {
     const Status done = dispatch(app, parsed, surroundings, terminal);
     if (done) return exit_done;

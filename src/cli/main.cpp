@@ -30,6 +30,7 @@ int main(int argc, char** argv) {
   const icbd::cli::Terminal terminal{.out = std::cout,
                                      .errors = std::cerr,
                                      .interactive = isatty(STDOUT_FILENO) == 1,
+                                     .errors_interactive = isatty(STDERR_FILENO) == 1,
                                      .width = terminal_width(),
                                      .clock = clock,
                                      .pause = [](std::chrono::milliseconds duration) {
@@ -38,6 +39,7 @@ int main(int argc, char** argv) {
                                      }};
   return icbd::cli::run(arguments,
                         {.server = server == nullptr ? "" : server,
-                         .working_directory = std::filesystem::current_path(ignored)},
+                         .working_directory = std::filesystem::current_path(ignored),
+                         .input_fd = STDIN_FILENO},
                         terminal);
 }

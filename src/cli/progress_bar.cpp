@@ -61,9 +61,12 @@ void ProgressBar::measure(Progress& progress) {
 }
 
 std::string ProgressBar::describe(const Progress& progress) const {
-  if (progress.total == 0) return "preparing";
-  std::string text = fmt::format("{:>5}  {} of {}", format_percent(progress.done, progress.total),
-                                 format_size(progress.done), format_size(progress.total));
+  if (progress.total == 0 && progress.done == 0) return "preparing";
+  std::string text =
+      progress.total == 0
+          ? format_size(progress.done)
+          : fmt::format("{:>5}  {} of {}", format_percent(progress.done, progress.total),
+                        format_size(progress.done), format_size(progress.total));
   if (progress.bytes_per_second)
     text += fmt::format("  {}/s", format_size(*progress.bytes_per_second));
   if (progress.remaining) text += fmt::format("  {} left", format_duration(*progress.remaining));
@@ -75,7 +78,10 @@ void ProgressBar::draw(const Progress& progress) {
   const std::size_t used = columns_of(label_) + columns_of(text) + 6;  // gaps, brackets, cursor
   const std::size_t left = terminal_.width > used ? terminal_.width - used : 0;
   std::string line = label_ + "  ";
-  if (left >= bar_columns_min) line += draw_bar(progress, std::min(left, bar_columns_max)) + " ";
+  // Something that comes from a pipe has no end that could be drawn.
+  const bool endless = progress.total == 0 && progress.done > 0;
+  if (left >= bar_columns_min && !endless)
+    line += draw_bar(progress, std::min(left, bar_columns_max)) + " ";
   line += text;
   // The last column stays free: writing into it would wrap the line.
   const std::size_t width = std::max(terminal_.width, 1u) - 1;

@@ -19,6 +19,12 @@ std::string text(const json& object, const char* key) {
   return printable(object.value(key, ""));
 }
 
+// "" where it is null.
+std::string optional_text(const json& object, const char* key) {
+  const json value = object.value(key, json());
+  return value.is_string() ? printable(value.get<std::string>()) : std::string();
+}
+
 std::string line(std::string_view label, std::string_view value) {
   return fmt::format("{:<12}{}\n", label, value);
 }
@@ -45,9 +51,26 @@ std::string describe_arrival(const json& version) {
       format_percent(number(progress, "bytes_done"), number(progress, "bytes_total")),
       format_size(number(progress, "bytes_done")), format_size(number(progress, "bytes_total")),
       format_size(number(progress, "rate_bytes_per_second")));
-  if (const json failure = progress.value("failure", json()); failure.is_string())
-    description += fmt::format("  waiting: {}", printable(failure.get<std::string>()));
+  if (const std::string phase = text(progress, "phase"); !phase.empty())
+    description += "  " + phase;
+  if (const std::string failure = optional_text(progress, "failure"); !failure.empty())
+    description += ": " + failure;
   return line("arriving", description);
+}
+
+std::string describe_followed(const json& master) {
+  const bool reachable = master.value("reachable", false);
+  std::string state = reachable ? "reachable" : "not reachable";
+  if (master.value("offline", false)) state = "away: reads of what is not here fail at once";
+  std::string description = line("master", fmt::format("{}, {}", text(master, "address"), state));
+  if (const std::string error = optional_text(master, "error"); !error.empty())
+    description += line("", error);
+  if (const std::string warning = optional_text(master, "warning"); !warning.empty())
+    description += line("warning", warning);
+  for (const json& conflict : master.value("conflicts", json::array()))
+    if (conflict.is_string())
+      description += line("refused", printable(conflict.get<std::string>()));
+  return description;
 }
 
 std::string describe_cache(const json& status) {
@@ -56,16 +79,17 @@ std::string describe_cache(const json& status) {
   const json wire = status.value("wire", json::object());
   const json versions = status.value("versions", json::object());
   std::string description =
-      line("master",
-           fmt::format("{}, {}", text(master, "address"),
-                       master.value("reachable", false) ? "reachable" : "not reachable")) +
-      line("view", text(view, "mountpoint")) +
+      describe_followed(master) + line("view", text(view, "mountpoint")) +
       line("data", fmt::format("{} received", format_size(number(wire, "bytes_received")))) +
       line("images", fmt::format("{} with {} complete, {} arriving, {} remote versions",
                                  number(status, "images"), number(versions, "complete"),
                                  number(versions, "arriving"), number(versions, "remote")));
   for (const json& version : status.value("arriving", json::array()))
     description += describe_arrival(version);
+  for (const json& refusal : status.value("refused", json::array()))
+    description +=
+        line("refused", fmt::format("{}@{}: {}", text(refusal, "image"), number(refusal, "version"),
+                                    text(refusal, "reason")));
   return description;
 }
 

@@ -5,8 +5,11 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
+#include <limits>
 #include <optional>
+#include <utility>
 
 #include "icbd/base/closest.h"
 #include "icbd/base/quote.h"
@@ -19,7 +22,6 @@ namespace {
 // Why a value is refused, in words that follow the key.
 using Fault = std::optional<std::string>;
 
-constexpr std::array<std::string_view, 4> log_levels = {"debug", "info", "warning", "error"};
 // Linux: HOST_NAME_MAX.
 constexpr std::size_t node_name_length = 64;
 
@@ -59,6 +61,21 @@ std::string did_you_mean(std::string_view suggestion, std::string_view before = 
   return fmt::format("; did you mean {}{}{}?", before, suggestion, behind);
 }
 
+// "512", "1 MiB"; nothing if it is no size or does not fit 64 bits.
+std::optional<std::uint64_t> parse_size(std::string_view text) {
+  static constexpr std::array<std::pair<std::string_view, unsigned>, 5> units = {
+      {{"", 0}, {"KiB", 10}, {"MiB", 20}, {"GiB", 30}, {"TiB", 40}}};
+  std::uint64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end == text.data()) return std::nullopt;
+  std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
+  while (unit.starts_with(' ')) unit.remove_prefix(1);
+  const auto known = std::ranges::find(units, unit, [](const auto& entry) { return entry.first; });
+  if (known == units.end()) return std::nullopt;
+  if (number > (std::numeric_limits<std::uint64_t>::max() >> known->second)) return std::nullopt;
+  return number << known->second;
+}
+
 struct ReadValue {
   const toml::node& node;
 
@@ -90,13 +107,38 @@ struct ReadValue {
         quote(*target.value));
   }
 
-  Fault operator()(const LogLevelTarget& target) const {
-    std::string level;
-    if (Fault fault = read_text(node, level)) return fault;
-    if (std::ranges::find(log_levels, level) == log_levels.end())
-      return fmt::format("must be one of {}, not {}{}", fmt::join(log_levels, ", "), quote(level),
-                         did_you_mean(closest(level, log_levels)));
-    *target.value = level;
+  Fault operator()(const ChoiceTarget& target) const {
+    std::string word;
+    if (Fault fault = read_text(node, word)) return fault;
+    if (std::ranges::find(target.choices, word) == target.choices.end())
+      return fmt::format("must be one of {}, not {}{}", fmt::join(target.choices, ", "),
+                         quote(word), did_you_mean(closest(word, target.choices)));
+    *target.value = word;
+    return {};
+  }
+
+  Fault operator()(const SizeTarget& target) const {
+    std::optional<std::uint64_t> size;
+    if (const auto number = node.value_exact<std::int64_t>())
+      size = *number >= 0 ? std::optional(static_cast<std::uint64_t>(*number)) : std::nullopt;
+    else if (const auto text = node.value_exact<std::string>())
+      size = parse_size(*text);
+    else
+      return must_be("a number of bytes, or a text such as \"1 MiB\"", node);
+    if (!size || *size > target.max)
+      return "must be a number of bytes, or one with KiB, MiB, GiB or TiB, such as \"1 MiB\"";
+    *target.value = *size;
+    return {};
+  }
+
+  Fault operator()(const UuidTarget& target) const {
+    std::string text;
+    if (Fault fault = read_text(node, text)) return fault;
+    target.value->reset();
+    if (text.empty()) return {};
+    const auto uuid = Uuid::parse(text);
+    if (!uuid) return fmt::format("must be a UUID, not {}", quote(text));
+    *target.value = *uuid;
     return {};
   }
 

@@ -37,6 +37,9 @@ insecure_plaintext = false
 [repository]
 # An existing directory on BTRFS, for icbd alone, outside the mountpoint. Required.
 path = "/srv/icbd"
+# What arrivals leave unallocated on the filesystem, so that it never fills up to where nothing
+# can be deleted any more: bytes, or "8 GiB". 0: 2 % of it, at least 64 MiB, at most 4 GiB.
+reserve = 0
 
 [view]
 # Where the images are seen.
@@ -45,6 +48,9 @@ mountpoint = "/var/lib/icbd"
 [master]
 # The master's data service.
 data = "127.0.0.1:5010"
+# The repository that is followed: what is answered by another one is refused. Empty: the first one
+# that answered. Set this to follow another master, or one that was set up anew.
+repository = ""
 # Seconds between two looks for new versions, 0.05 to 3600.
 poll_interval = 1
 
@@ -61,8 +67,19 @@ level = "info"
 name = ""
 
 [fetch]
-# Seconds after which a read that waits for the master fails, 0.1 to 3600.
+# Seconds after which a read that waits for the master fails, 0.1 to 3600. Less than what clients
+# wait before they give up: Linux gives a SCSI command 30 seconds, Windows 60.
 timeout = 20
+# Seconds without the master after which it counts as away, 0 to 86400: then reads of what is not
+# here fail at once. A restart of the master should be shorter.
+offline_after = 20
+# What reading a version that is not here leads to: "on-read" fetches all of it in the background,
+# "demand-only" what is read and no more, "never" nothing (the read fails).
+fill = "on-read"
+# With "on-read": after so many bytes were read of a version (or all of a smaller one), so that
+# what only looks at names or at the beginnings of files does not have everything fetched. Bytes,
+# or "1 MiB".
+fill_threshold = "1 MiB"
 
 [policy]
 # Parts of a Linux root tree that are accepted from the master. They can do no harm here: the

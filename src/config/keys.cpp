@@ -6,6 +6,10 @@ namespace {
 using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""h;
 
+constexpr std::array<std::string_view, 4> log_levels = {"debug", "info", "warning", "error"};
+// No filesystem is larger (2^63 bytes).
+constexpr std::uint64_t largest_size = std::uint64_t{1} << 63;
+
 }  // namespace
 
 std::vector<Key> keys_of(Master& master) {
@@ -14,7 +18,7 @@ std::vector<Key> keys_of(Master& master) {
       {"repository", "path", PathTarget{&master.repository}, true},
       {"rest", "listen", ListenTarget{&master.rest_listen, &master.insecure_plaintext}},
       {"data", "listen", ListenTarget{&master.data_listen, &master.insecure_plaintext}},
-      {"log", "level", LogLevelTarget{&master.log_level}},
+      {"log", "level", ChoiceTarget{&master.log_level, log_levels}},
   };
 }
 
@@ -22,13 +26,18 @@ std::vector<Key> keys_of(Cache& cache) {
   return {
       {"", "insecure_plaintext", FlagTarget{&cache.insecure_plaintext}},
       {"repository", "path", PathTarget{&cache.repository}, true},
+      {"repository", "reserve", SizeTarget{&cache.space_reserve, largest_size}},
       {"view", "mountpoint", PathTarget{&cache.mountpoint}},
       {"master", "data", PeerTarget{&cache.master_data}},
+      {"master", "repository", UuidTarget{&cache.master_repository}},
       {"master", "poll_interval", DurationTarget{&cache.poll_interval, 50ms, 1h}},
       {"rest", "listen", ListenTarget{&cache.rest_listen, &cache.insecure_plaintext}},
-      {"log", "level", LogLevelTarget{&cache.log_level}},
+      {"log", "level", ChoiceTarget{&cache.log_level, log_levels}},
       {"node", "name", NodeNameTarget{&cache.node_name}},
       {"fetch", "timeout", DurationTarget{&cache.fetch_timeout, 100ms, 1h}},
+      {"fetch", "offline_after", DurationTarget{&cache.offline_after, 0ms, 24h}},
+      {"fetch", "fill", ChoiceTarget{&cache.fill, fill_modes}},
+      {"fetch", "fill_threshold", SizeTarget{&cache.fill_threshold, largest_size}},
       {"policy", "device_nodes", FlagTarget{&cache.allow_device_nodes}},
       {"policy", "setuid", FlagTarget{&cache.allow_setuid}},
       {"policy", "security_xattrs", FlagTarget{&cache.allow_security_xattrs}},

@@ -6,6 +6,8 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -30,8 +32,19 @@ struct ListenTarget {
   std::string* value;
   const bool* plaintext_allowed;
 };
-struct LogLevelTarget {
+// One of several words.
+struct ChoiceTarget {
   std::string* value;
+  std::span<const std::string_view> choices;
+};
+// A number of bytes: 1048576 or "1 MiB".
+struct SizeTarget {
+  std::uint64_t* value;
+  std::uint64_t max;
+};
+// "" for none.
+struct UuidTarget {
+  std::optional<Uuid>* value;
 };
 // A name for this node; "" leaves it to the host.
 struct NodeNameTarget {
@@ -46,8 +59,8 @@ struct DurationTarget {
 struct Key {
   std::string_view table;  // "" for the top level
   std::string_view name;
-  std::variant<FlagTarget, PathTarget, PeerTarget, ListenTarget, LogLevelTarget, NodeNameTarget,
-               DurationTarget>
+  std::variant<FlagTarget, PathTarget, PeerTarget, ListenTarget, ChoiceTarget, SizeTarget,
+               UuidTarget, NodeNameTarget, DurationTarget>
       target;
   bool required = false;
 };

@@ -29,6 +29,21 @@ std::unexpected<Error> not_here(const Digest& digest) {
               fmt::format("manifest page {} is not here", digest.to_string()));
 }
 
+Result<std::uint64_t> file_size(int fd) {
+  struct stat status{};
+  if (fstat(fd, &status) != 0) return fail_errno("stat");
+  return static_cast<std::uint64_t>(status.st_size);
+}
+
+// False if only a part of it is there, because the file was torn while it was made.
+Result<bool> check_magic(int fd, std::uint64_t size) {
+  Bytes head(std::min<std::uint64_t>(size, magic.size()));
+  ICBD_TRY(read_exactly_at(fd, head, 0));
+  if (!magic.starts_with(as_text(head)))
+    return fail(ErrorCode::corrupt, "not a store of manifest pages of this release");
+  return head.size() == magic.size();
+}
+
 }  // namespace
 
 Result<Bytes> MemoryPageStore::find(const Digest& digest) const {
@@ -58,33 +73,49 @@ Result<std::unique_ptr<FilePageStore>> FilePageStore::open(const std::filesystem
                                                            bool create) {
   ICBD_ASSIGN(unique_fd file, open_file(path, O_RDWR | (create ? O_CREAT : 0), 0600));
   std::unique_ptr<FilePageStore> store(new FilePageStore(path, std::move(file)));
-  if (auto loaded = store->load(); !loaded)
+  const auto load = [&store]() -> Status {
+    ICBD_ASSIGN(const std::uint64_t size, file_size(store->file_.get()));
+    ICBD_TRY(store->load_magic(size));
+    ICBD_TRY(store->load(size));
+    return store->cut_off_torn_record(size);
+  };
+  if (auto loaded = load(); !loaded)
     return std::unexpected(loaded.error().with_context("manifest " + path.string()));
   return store;
 }
 
-Status FilePageStore::load() {
-  struct stat status{};
-  if (fstat(file_.get(), &status) != 0) return fail_errno("stat");
-  const auto size = static_cast<std::uint64_t>(status.st_size);
-  ICBD_TRY(load_magic(size));
+Result<std::unique_ptr<FilePageStore>> FilePageStore::open_read_only(
+    const std::filesystem::path& path) {
+  ICBD_ASSIGN(unique_fd file, open_file(path, O_RDONLY));
+  std::unique_ptr<FilePageStore> store(new FilePageStore(path, std::move(file)));
+  const auto load = [&store]() -> Status {
+    ICBD_ASSIGN(const std::uint64_t size, file_size(store->file_.get()));
+    ICBD_ASSIGN(const bool whole, check_magic(store->file_.get(), size));
+    return whole ? store->load(size) : Status();
+  };
+  if (auto loaded = load(); !loaded)
+    return std::unexpected(loaded.error().with_context("manifest " + path.string()));
+  return store;
+}
+
+Status FilePageStore::load(std::uint64_t size) {
   end_ = magic.size();
   while (true) {
     ICBD_ASSIGN(const std::uint32_t length, load_record(size));
-    if (length == 0) break;
+    if (length == 0) return {};
     end_ += sizeof length + length;
   }
+}
+
+Status FilePageStore::cut_off_torn_record(std::uint64_t size) {
   if (end_ < size && ftruncate(file_.get(), static_cast<off_t>(end_)) != 0)
     return fail_errno("cut off a torn record");
   return {};
 }
 
 Status FilePageStore::load_magic(std::uint64_t size) {
-  Bytes head(std::min<std::uint64_t>(size, magic.size()));
-  ICBD_TRY(read_exactly_at(file_.get(), head, 0));
-  if (as_text(head) == magic) return {};
-  if (!magic.starts_with(as_text(head)))
-    return fail(ErrorCode::corrupt, "not a store of manifest pages of this release");
+  ICBD_ASSIGN(const bool whole, check_magic(file_.get(), size));
+  if (whole) return {};
   // New, or torn while it was made. Its name becomes durable with the first sync().
   name_is_durable_ = false;
   return write_at(file_.get(), as_bytes(magic), 0);

@@ -7,6 +7,7 @@
 #include "icbd/source/repository_source.h"
 #include "icbd/wire/server.h"
 
+#include "adoption_jobs.h"
 #include "publish_jobs.h"
 #include "routes.h"
 
@@ -19,6 +20,7 @@ struct Master::State {
   std::string data_address;
   std::optional<source::RepositorySource> source;
   std::optional<PublishJobs> jobs;
+  std::optional<AdoptionJobs> adoptions;
   std::optional<wire::Server> data_service;
   std::optional<rest::HttpServer> rest_service;
 
@@ -33,6 +35,11 @@ rest::Router Master::State::make_router() {
                             .data_address = data_address,
                             .jobs = *jobs});
   add_publish_routes(router, *jobs);
+  add_adoption_routes(router, *adoptions,
+                      [repository = repository.get()](const repository::AdoptionRequest& request) {
+                        return repository::plan_adoption(*repository, request);
+                      });
+  add_job_routes(router, *jobs, *adoptions);
   return router;
 }
 
@@ -52,6 +59,13 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
         return repository::publish(*repository, request, progress);
       },
       logger);
+  state->adoptions.emplace(
+      state->repository->catalog(),
+      [repository = state->repository.get()](const catalog::Adoption& adoption,
+                                             repository::PublishProgress& progress) {
+        return repository::adopt(*repository, adoption, progress);
+      },
+      logger);
   state->data_service.emplace(std::move(data_socket), *state->source, logger);
   state->rest_service.emplace(std::move(rest_socket), state->make_router(), logger);
   return std::unique_ptr<Master>(new Master(std::move(state)));
@@ -66,6 +80,7 @@ Master::~Master() {
 void Master::stop() {
   state_->rest_service.reset();
   state_->data_service.reset();
+  state_->adoptions.reset();
   state_->jobs.reset();
   state_->source.reset();
   state_->repository.reset();

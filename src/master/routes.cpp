@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
+#include "icbd/base/clock.h"
 #include "icbd/base/limits.h"
 #include "icbd/catalog/names.h"
 #include "icbd/rest/api.h"
@@ -22,6 +23,15 @@ Result<json> describe_repository(repository::Repository& repository) {
               {"free_bytes", std::uint64_t{space.f_bavail} * space.f_frsize}};
 }
 
+json describe_findings(const std::vector<repository::Finding>& findings) {
+  json list = json::array();
+  for (const repository::Finding& finding : findings)
+    list.push_back({{"kind", to_string(finding.kind)},
+                    {"text", describe(finding)},
+                    {"settled", finding.settled}});
+  return list;
+}
+
 json describe_data_service(const Subjects& subjects) {
   const wire::ServerCounters& counters = subjects.data_service.counters();
   return {{"listen", subjects.data_address},
@@ -36,12 +46,14 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
   ICBD_ASSIGN(auto repository, describe_repository(subjects.repository));
   ICBD_ASSIGN(const auto images, catalog.images());
   ICBD_ASSIGN(const auto versions, catalog.versions());
-  return rest::Response{.body = {{"role", "master"},
-                                 {"version", ICBD_VERSION},
-                                 {"repository", std::move(repository)},
-                                 {"data", describe_data_service(subjects)},
-                                 {"images", images.size()},
-                                 {"versions", versions.size()}}};
+  return rest::Response{
+      .body = {{"role", "master"},
+               {"version", ICBD_VERSION},
+               {"repository", std::move(repository)},
+               {"data", describe_data_service(subjects)},
+               {"recovery", describe_findings(subjects.repository.recovery_findings())},
+               {"images", images.size()},
+               {"versions", versions.size()}}};
 }
 
 // A string member of the body; the empty string if it may be missing and is.
@@ -91,6 +103,78 @@ json describe_job(const JobReport& job) {
   return description;
 }
 
+struct AdoptionWish {
+  repository::AdoptionRequest request;
+  bool dry_run = false;
+};
+
+Result<bool> read_flag(const json& body, const char* key) {
+  const auto found = body.find(key);
+  if (found == body.end()) return false;
+  if (!found->is_boolean())
+    return fail(ErrorCode::invalid_argument, fmt::format("\"{}\" has to be true or false", key));
+  return found->get<bool>();
+}
+
+Result<std::vector<std::filesystem::path>> read_paths(const json& body) {
+  const auto found = body.find("paths");
+  if (found == body.end() || !found->is_array())
+    return fail(ErrorCode::invalid_argument, "the request needs \"paths\", a list of strings");
+  std::vector<std::filesystem::path> paths;
+  for (const json& path : *found) {
+    if (!path.is_string() || path.get<std::string>().contains('\0'))
+      return fail(ErrorCode::invalid_argument, "\"paths\" has something that is no path");
+    paths.emplace_back(path.get<std::string>());
+  }
+  return paths;
+}
+
+Result<AdoptionWish> read_adoption_wish(const std::string& image, const json& body) {
+  ICBD_TRY(catalog::check_image_name(image));
+  if (!body.is_object())
+    return fail(ErrorCode::invalid_argument, R"(the request needs a body: {"paths": ["/…"]})");
+  for (const auto& [key, value] : body.items())
+    if (key != "paths" && key != "keep_order" && key != "dry_run")
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("the request has \"{}\", but only \"paths\", \"keep_order\" and "
+                              "\"dry_run\" are known",
+                              key));
+  AdoptionWish wish;
+  wish.request.image = image;
+  ICBD_ASSIGN(wish.request.paths, read_paths(body));
+  ICBD_ASSIGN(wish.request.keep_order, read_flag(body, "keep_order"));
+  ICBD_ASSIGN(wish.dry_run, read_flag(body, "dry_run"));
+  return wish;
+}
+
+json describe_candidates(const std::vector<repository::AdoptionCandidate>& candidates) {
+  json list = json::array();
+  for (const repository::AdoptionCandidate& candidate : candidates)
+    list.push_back({{"path", candidate.path.string()},
+                    {"uuid", candidate.uuid.to_string()},
+                    {"created", format_utc(candidate.created)}});
+  return list;
+}
+
+json describe_adoption_job(const AdoptionReport& job) {
+  json snapshots = json::array();
+  json first_error;
+  for (const AdoptedSnapshot& snapshot : job.snapshots) {
+    json description = {{"path", snapshot.adoption.place.path}};
+    if (snapshot.version) description["version"] = rest::to_json(*snapshot.version);
+    if (snapshot.error) description["error"] = rest::to_json(*snapshot.error);
+    if (snapshot.error && first_error.is_null()) first_error = description["error"];
+    snapshots.push_back(std::move(description));
+  }
+  json description = {{"id", job.id},
+                      {"state", to_string(job.state)},
+                      {"bytes_done", job.bytes_done},
+                      {"bytes_total", job.bytes_total},
+                      {"snapshots", std::move(snapshots)}};
+  if (!first_error.is_null()) description["error"] = std::move(first_error);
+  return description;
+}
+
 }  // namespace
 
 void add_status_route(rest::Router& router, const Subjects& subjects) {
@@ -110,10 +194,37 @@ void add_publish_routes(rest::Router& router, PublishJobs& jobs) {
                ICBD_ASSIGN(const std::string id, jobs.start(std::move(publication)));
                return rest::Response{accepted, {{"job", id}}};
              });
+}
+
+void add_adoption_routes(rest::Router& router, AdoptionJobs& jobs, PlanAdoption plan) {
+  router.add("POST", "/api/images/{image}/adoptions",
+             [&jobs, plan = std::move(plan)](
+                 const rest::Request& request,
+                 const rest::Router::Parameters& parameters) -> Result<rest::Response> {
+               ICBD_ASSIGN(const AdoptionWish wish,
+                           read_adoption_wish(parameters.at("image"), request.body));
+               ICBD_ASSIGN(const auto candidates, plan(wish.request));
+               constexpr int accepted = 202;
+               rest::Response response{.body = {{"snapshots", describe_candidates(candidates)}}};
+               if (wish.dry_run) return response;
+               response.status = accepted;
+               ICBD_ASSIGN(response.body["job"], jobs.start(wish.request.image, candidates));
+               return response;
+             });
+}
+
+void add_job_routes(rest::Router& router, const PublishJobs& publications,
+                    const AdoptionJobs& adoptions) {
   router.add("GET", "/api/jobs/{id}",
-             [&jobs](const rest::Request&,
-                     const rest::Router::Parameters& parameters) -> Result<rest::Response> {
-               ICBD_ASSIGN(const JobReport job, jobs.find(parameters.at("id")));
+             [&publications, &adoptions](
+                 const rest::Request&,
+                 const rest::Router::Parameters& parameters) -> Result<rest::Response> {
+               const std::string& id = parameters.at("id");
+               if (id.starts_with(AdoptionJobs::id_prefix)) {
+                 ICBD_ASSIGN(const AdoptionReport job, adoptions.find(id));
+                 return rest::Response{.body = describe_adoption_job(job)};
+               }
+               ICBD_ASSIGN(const JobReport job, publications.find(id));
                return rest::Response{.body = describe_job(job)};
              });
 }

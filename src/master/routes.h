@@ -1,10 +1,15 @@
 // What a master answers over REST beside the catalog routes that it shares with a cache.
 #pragma once
 
+#include <functional>
+#include <vector>
+
+#include "icbd/repository/adopt.h"
 #include "icbd/repository/repository.h"
 #include "icbd/rest/router.h"
 #include "icbd/wire/server.h"
 
+#include "adoption_jobs.h"
 #include "publish_jobs.h"
 
 namespace icbd::master {
@@ -19,7 +24,17 @@ struct Subjects {
 
 // GET /api/status
 void add_status_route(rest::Router& router, const Subjects& subjects);
-// POST /api/images/IMAGE/versions, GET /api/jobs/ID
+// POST /api/images/IMAGE/versions
 void add_publish_routes(rest::Router& router, PublishJobs& jobs);
+
+// What would be adopted: repository::plan_adoption but in tests.
+using PlanAdoption = std::function<Result<std::vector<repository::AdoptionCandidate>>(
+    const repository::AdoptionRequest&)>;
+// POST /api/images/IMAGE/adoptions
+void add_adoption_routes(rest::Router& router, AdoptionJobs& jobs, PlanAdoption plan);
+
+// GET /api/jobs/ID, of either kind
+void add_job_routes(rest::Router& router, const PublishJobs& publications,
+                    const AdoptionJobs& adoptions);
 
 }  // namespace icbd::master

@@ -101,6 +101,8 @@ class Hasher {
     FileChunks& file = files_[unit.file];
     ICBD_ASSIGN(const unique_fd fd,
                 open_at(root_fd_, file.entry->path, O_RDONLY | O_NOFOLLOW | O_NOATIME));
+    if (progress_.cancelled && *progress_.cancelled)
+      return fail(ErrorCode::cancelled, "it is not wanted any more");
     const ByteRange unit_range = range_of(unit);
     // Advice: reading works without it.
     posix_fadvise(fd.get(), static_cast<off_t>(unit_range.offset),

@@ -26,10 +26,12 @@ struct FileChunks {
 struct HashProgress {
   std::atomic<std::uint64_t>& bytes_total;
   std::atomic<std::uint64_t>& bytes_done;
+  const std::atomic<bool>* cancelled = nullptr;  // looked at now and then
 };
 
 // Fills in every digest that is not known, reading the files by their paths below `root_fd`.
-// Holes are not read. Returns the bytes that were.
+// Holes are not read. Returns the bytes that were. `cancelled`
+// if somebody has set that.
 Result<std::uint64_t> hash_unknown_chunks(int root_fd, std::span<FileChunks> files,
                                           HashProgress progress);
 

@@ -20,6 +20,10 @@ std::filesystem::path Layout::manifest(const std::string& image, VersionNumber n
   return manifests() / image / fmt::to_string(number.value());
 }
 
+std::filesystem::path Layout::facts(const std::string& image, VersionNumber number) const {
+  return manifests() / image / fmt::format("{}{}", number.value(), facts_suffix);
+}
+
 std::filesystem::path Layout::pending_map(const std::string& image, VersionNumber number) const {
   return pending_maps() / image / fmt::to_string(number.value());
 }

@@ -14,6 +14,10 @@ class Layout {
  public:
   static constexpr std::string_view arriving_prefix = ".arriving-";
   static constexpr std::string_view publishing_prefix = ".publishing-";
+  // What fsck has put aside; nothing looks at it any more but a person.
+  static constexpr std::string_view quarantined_prefix = ".quarantined-";
+  // Behind a manifest's name: the version's facts.
+  static constexpr std::string_view facts_suffix = ".facts";
 
   explicit Layout(std::filesystem::path directory) : directory_(std::move(directory)) {}
 
@@ -25,9 +29,11 @@ class Layout {
 
   std::filesystem::path own() const { return directory_ / ".icbd"; }
   std::filesystem::path catalog() const { return own() / "catalog.sqlite3"; }
+  std::filesystem::path repository_uuid() const { return own() / "repository.json"; }
   std::filesystem::path lock() const { return own() / "lock"; }
   std::filesystem::path manifests() const { return own() / "manifests"; }
   std::filesystem::path manifest(const std::string& image, VersionNumber number) const;
+  std::filesystem::path facts(const std::string& image, VersionNumber number) const;
   std::filesystem::path pending_maps() const { return own() / "arriving"; }
   std::filesystem::path pending_map(const std::string& image, VersionNumber number) const;
 

@@ -68,7 +68,8 @@ Result<BuiltManifest> build_manifest(int root_fd, const PreviousVersion* previou
   }
   ICBD_ASSIGN(built.bytes_hashed, hash_unknown_chunks(root_fd, files,
                                                       {.bytes_total = progress.bytes_total,
-                                                       .bytes_done = progress.bytes_done}));
+                                                       .bytes_done = progress.bytes_done,
+                                                       .cancelled = &progress.cancelled}));
   ICBD_ASSIGN(built.digest, write_manifest(std::move(tree.entries), files, pages));
   ICBD_ASSIGN(const auto reader, manifest::Reader::open(pages, built.digest));
   built.entries = reader.root().entries;

@@ -13,9 +13,10 @@
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/catalog/names.h"
 
+#include "facts_file.h"
 #include "filesystem_type.h"
 #include "layout.h"
-#include "manifest_build.h"
+#include "previous_version.h"
 #include "remove.h"
 
 namespace icbd::repository {
@@ -96,7 +97,8 @@ class Draft {
   ~Draft() {
     if (kept_) return;
     root_.reset();
-    for (const Status& removed : {remove_subvolume(subvolume()), remove_file(manifest())})
+    for (const Status& removed :
+         {remove_subvolume(subvolume()), remove_file(facts()), remove_file(manifest())})
       if (!removed) logger_->error("after a failed publication: {}", removed.error().message());
     if (number_ == VersionNumber(1)) remove_directories();
   }
@@ -110,6 +112,7 @@ class Draft {
   }
 
   int root_fd() const { return root_.get(); }
+  std::filesystem::path facts() const { return layout_.facts(image_, number_); }
   void keep() { kept_ = true; }
   Status rename_into_place() { return rename_new(subvolume(), layout_.version(image_, number_)); }
 
@@ -132,44 +135,6 @@ class Draft {
   bool kept_ = false;
 };
 
-Result<std::optional<Version>> newest_complete(Repository& repository, const std::string& image) {
-  ICBD_ASSIGN(const auto versions, repository.catalog().versions(image));
-  std::optional<Version> newest;
-  for (const Version& version : versions)
-    if (version.state == VersionState::complete &&
-        (!newest || newest->facts.number < version.facts.number))
-      newest = version;
-  return newest;
-}
-
-struct Previous {
-  unique_fd root;
-  PreviousVersion version;
-};
-
-Result<Previous> open_previous(Repository& repository, const catalog::VersionFacts& facts) {
-  Previous previous;
-  ICBD_ASSIGN(previous.root, repository.open_version(facts.image, facts.number));
-  ICBD_ASSIGN(previous.version.pages, repository.pages(facts.image, facts.number));
-  previous.version.root_fd = previous.root.get();
-  previous.version.manifest = facts.manifest;
-  return previous;
-}
-
-// Compared with the parent if there is one and it can be read: reading everything is slower, but
-// gives the same manifest.
-Result<BuiltManifest> build(Repository& repository, const Draft& draft,
-                            const std::optional<Version>& parent, manifest::PageStore& pages,
-                            PublishProgress& progress) {
-  const Logger& logger = repository.logger();
-  if (!parent) return build_manifest(draft.root_fd(), nullptr, pages, progress, logger);
-  const auto previous = open_previous(repository, parent->facts);
-  if (!previous)
-    logger->warn("the previous version cannot be read: {}", previous.error().message());
-  return build_manifest(draft.root_fd(), previous ? &previous->version : nullptr, pages, progress,
-                        logger);
-}
-
 catalog::VersionFacts facts_of(const PublishRequest& request, VersionNumber number,
                                const BuiltManifest& built, const btrfs::SubvolumeInfo& info) {
   catalog::VersionFacts facts;
@@ -191,6 +156,7 @@ catalog::VersionFacts facts_of(const PublishRequest& request, VersionNumber numb
 // it leaves a version that recovery renames. Until it is renamed, open_version() knows where it is.
 Result<Version> commit(Repository& repository, Draft& draft, const catalog::VersionFacts& facts) {
   ICBD_TRY(btrfs::sync_filesystem(draft.root_fd()));
+  ICBD_TRY(write_facts(draft.facts(), {.facts = facts}));
   ICBD_ASSIGN(const VersionSerial serial,
               repository.catalog().add_version(facts, VersionState::complete));
   draft.keep();
@@ -217,7 +183,8 @@ Result<PublishReport> publish(Repository& repository, const PublishRequest& requ
   ICBD_TRY(repository.prepare_image(request.image));
   ICBD_TRY(draft.take_snapshot(source));
   ICBD_ASSIGN(const auto pages, repository.pages(request.image, number, true));
-  ICBD_ASSIGN(auto built, build(repository, draft, parent, *pages, progress));
+  ICBD_ASSIGN(auto built,
+              build_next_manifest(repository, draft.root_fd(), parent, *pages, progress));
   ICBD_TRY(pages->sync());
   ICBD_ASSIGN(const auto info, btrfs::subvolume_info(draft.root_fd()));
   auto facts = facts_of(request, number, built, info);

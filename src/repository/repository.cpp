@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -12,10 +11,12 @@
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
 
-#include "filesystem_type.h"
+#include "directory_lock.h"
+#include "facts_file.h"
 #include "layout.h"
 #include "recovery.h"
 #include "remove.h"
+#include "version_place.h"
 
 namespace icbd::repository {
 namespace {
@@ -23,29 +24,31 @@ namespace {
 // Everything in a repository is for root alone: versions carry setuid files and device nodes.
 constexpr mode_t private_directory = 0700;
 
-Result<std::filesystem::path> find_directory(const std::filesystem::path& directory) {
-  std::error_code error;
-  auto found = std::filesystem::canonical(directory, error);
-  if (error) return fail_errno(fmt::format("repository {}", directory.string()), error.value());
-  ICBD_ASSIGN(const bool btrfs, btrfs::is_btrfs(found));
-  if (!btrfs)
-    return fail(ErrorCode::unsupported, fmt::format("repository {} is on {}; it has to be on BTRFS",
-                                                    found.string(), filesystem_type(found)));
-  return found;
-}
-
 Status make_directory(const std::filesystem::path& path) {
   if (mkdir(path.c_str(), private_directory) != 0 && errno != EEXIST)
     return fail_errno(fmt::format("make directory {}", path.string()));
   return {};
 }
 
-Result<unique_fd> take_lock(const Layout& layout) {
-  ICBD_ASSIGN(auto lock, open_file(layout.lock(), O_RDWR | O_CREAT, 0600));
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
-  if (errno != EWOULDBLOCK) return fail_errno(fmt::format("lock {}", layout.lock().string()));
-  return fail(ErrorCode::busy, fmt::format("repository {} is in use by another daemon",
-                                           layout.directory().string()));
+// Never a new catalog for versions that an old one knew: recovery would take their files for
+// leftovers.
+Result<std::unique_ptr<catalog::Catalog>> open_catalog(const Layout& layout) {
+  const std::string command =
+      fmt::format("icbd fsck --repair --repository {}", layout.directory().string());
+  std::error_code error;
+  const auto size = std::filesystem::file_size(layout.catalog(), error);
+  if ((error || size == 0) && holds_versions(layout))
+    return fail(
+        ErrorCode::corrupt,
+        fmt::format("the catalog {} is missing, but the repository holds versions; bring it "
+                    "back from a backup, or rebuild it from what is here with `{}`",
+                    layout.catalog().string(), command));
+  auto catalog = catalog::Catalog::open(layout.catalog());
+  if (!catalog && catalog.error().code() == ErrorCode::corrupt)
+    return fail(ErrorCode::corrupt,
+                fmt::format("{}; `{}` rebuilds it from the versions that are here",
+                            catalog.error().message(), command));
+  return catalog;
 }
 
 // Received UUID first: the kernel refuses it on a read-only subvolume. A landing that failed
@@ -80,11 +83,13 @@ Result<std::unique_ptr<Repository>> Repository::open(const std::filesystem::path
   if (fchmod(repository->directory_fd_.get(), private_directory) != 0)
     return fail_errno(fmt::format("make {} private", repository->directory_.string()));
   ICBD_TRY(make_directory(layout.own()));
-  ICBD_ASSIGN(repository->lock_, take_lock(layout));
+  ICBD_ASSIGN(repository->lock_, take_lock(layout, true));
   ICBD_TRY(make_directory(layout.manifests()));
   ICBD_TRY(make_directory(layout.pending_maps()));
-  ICBD_ASSIGN(repository->catalog_, catalog::Catalog::open(layout.catalog()));
-  ICBD_TRY(recover(layout, *repository->catalog_, repository->logger_));
+  ICBD_ASSIGN(repository->catalog_, open_catalog(layout));
+  ICBD_TRY(write_repository_uuid(layout.repository_uuid(), repository->catalog_->identity().uuid));
+  ICBD_ASSIGN(repository->recovery_findings_, recover(layout, *repository->catalog_));
+  log_findings(repository->logger_, repository->recovery_findings_);
   return repository;
 }
 
@@ -117,16 +122,25 @@ Status Repository::prepare_image(const std::string& image) {
 
 Result<unique_fd> Repository::open_version(const std::string& image, VersionNumber number) const {
   const Layout layout(directory_);
-  const auto path = layout.version(image, number);
-  auto root = open_file(path, O_RDONLY | O_DIRECTORY);
-  if (root || root.error().code() != ErrorCode::not_found) return root;
+  const auto version = catalog_->version(image, number);
+  if (!version || version->state != catalog::VersionState::complete)
+    return fail(ErrorCode::not_found,
+                fmt::format("{}@{} is not complete here", image, number.value()));
   // Between the catalog's commit and the renaming it has its hidden name; the visible one is
   // tried again because the renaming may come in between.
-  const auto version = catalog_->version(image, number);
-  if (version && version->state == catalog::VersionState::complete)
-    for (const auto& name : {layout.staging(image, number), layout.publishing(image, number), path})
-      if (auto opened = open_file(name, O_RDONLY | O_DIRECTORY)) return opened;
-  return fail(ErrorCode::not_found, fmt::format("{}@{} is not complete here: {} does not exist",
+  const auto path = path_of(layout, version->facts, version->place);
+  std::vector<std::filesystem::path> names = {path};
+  if (!version->place)
+    names = {path, layout.staging(image, number), layout.publishing(image, number), path};
+  for (const auto& name : names) {
+    Place place = version->place ? look_at(layout, *version) : look_at(name, version->facts.uuid);
+    if (place.state == PlaceState::good) return std::move(place.root);
+    if (place.state != PlaceState::missing)
+      return fail(ErrorCode::corrupt,
+                  fmt::format("{}@{} is not served, because {} {}; run icbd fsck", image,
+                              number.value(), name.string(), place.what));
+  }
+  return fail(ErrorCode::not_found, fmt::format("{}@{} should be complete, but {} does not exist",
                                                 image, number.value(), path.string()));
 }
 
@@ -147,15 +161,19 @@ Result<std::shared_ptr<manifest::FilePageStore>> Repository::pages(const std::st
 Status Repository::commit_landing(const catalog::Version& version) {
   const auto& facts = version.facts;
   const auto staging = staging_path(facts.image, facts.number);
-  {
+  ICBD_ASSIGN(const catalog::Version known, catalog_->version(version.serial));
+  if (known.state != catalog::VersionState::complete) {
     ICBD_ASSIGN(const unique_fd root, open_file(staging, O_RDONLY | O_DIRECTORY));
     ICBD_TRY(btrfs::sync_filesystem(root.get()));
     ICBD_TRY(seal(root.get(), facts));
     ICBD_TRY(btrfs::sync_filesystem(root.get()));
+    ICBD_TRY(write_facts(Layout(directory_).facts(facts.image, facts.number), {.facts = facts}));
+    ICBD_TRY(catalog_->set_state(version.serial, catalog::VersionState::complete));
   }
-  // From here on the version is complete: if a later step fails, recovery does it.
-  ICBD_TRY(catalog_->set_state(version.serial, catalog::VersionState::complete));
-  ICBD_TRY(rename_new(staging, version_path(facts.image, facts.number)));
+  // From here on the version is complete: if a later step fails, the next call or recovery does it.
+  std::error_code error;
+  if (std::filesystem::exists(staging, error))
+    ICBD_TRY(rename_new(staging, version_path(facts.image, facts.number)));
   ICBD_TRY(remove_file(pending_map_path(facts.image, facts.number)));
   logger_->info("{}@{} is complete", facts.image, facts.number.value());
   return {};
@@ -173,6 +191,7 @@ Status Repository::discard_arrival(const catalog::Version& version) {
   }
   ICBD_TRY(remove_subvolume(staging_path(facts.image, facts.number)));
   ICBD_TRY(remove_file(pending_map_path(facts.image, facts.number)));
+  ICBD_TRY(remove_file(Layout(directory_).facts(facts.image, facts.number)));
   ICBD_TRY(remove_file(manifest));
   logger_->info("{}@{} is remote again", facts.image, facts.number.value());
   return {};

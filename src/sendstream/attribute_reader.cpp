@@ -27,17 +27,18 @@ Attribute last_attribute(std::uint32_t stream_version) {
 
 }  // namespace
 
-AttributeReader::AttributeReader(ByteView attributes, std::uint32_t stream_version) {
-  parse(attributes, stream_version);
+AttributeReader::AttributeReader(ByteView attributes, std::uint32_t stream_version)
+    : stream_version_(stream_version) {
+  parse(attributes);
 }
 
-void AttributeReader::parse(ByteView attributes, std::uint32_t stream_version) {
+void AttributeReader::parse(ByteView attributes) {
   ByteReader reader(attributes);
   while (reader.remaining() > 0 && !problem_) {
     const auto type = reader.read<std::uint16_t>();
     const auto attribute = static_cast<Attribute>(type);
-    const bool known = type > 0 && attribute <= last_attribute(stream_version);
-    const bool takes_the_rest = stream_version >= 2 && attribute == Attribute::data;
+    const bool known = type > 0 && attribute <= last_attribute(stream_version_);
+    const bool takes_the_rest = stream_version_ >= 2 && attribute == Attribute::data;
     const std::size_t length =
         takes_the_rest ? reader.remaining() : std::size_t{reader.read<std::uint16_t>()};
     const ByteView value = reader.take(length);
@@ -46,7 +47,7 @@ void AttributeReader::parse(ByteView attributes, std::uint32_t stream_version) {
                                                   type, wire::attribute_name(attribute)));
     } else if (!known) {
       set_problem(ErrorCode::unsupported,
-                  fmt::format("attribute {} is unknown in version {}", type, stream_version));
+                  fmt::format("attribute {} is unknown in version {}", type, stream_version_));
     } else if (seen_[type]) {
       set_problem(ErrorCode::corrupt,
                   fmt::format("attribute {} is there twice", wire::attribute_name(attribute)));
@@ -79,6 +80,15 @@ void AttributeReader::time(Attribute attribute, Timestamp& value) {
   value = {seconds, nanoseconds};
 }
 
+void AttributeReader::time_from_version_2(Attribute attribute, std::optional<Timestamp>& value) {
+  constexpr std::uint32_t without = 1, always_with = 3;
+  if (!has(attribute) && stream_version_ < always_with) return;
+  if (has(attribute) && stream_version_ == without)
+    return set_problem(ErrorCode::corrupt, fmt::format("attribute {} in a stream of version 1",
+                                                       wire::attribute_name(attribute)));
+  time(attribute, value.emplace());
+}
+
 void AttributeReader::path(Attribute attribute, std::string& value) {
   text(attribute, value, limits::path_length);
 }
@@ -98,10 +108,6 @@ void AttributeReader::bytes(Attribute attribute, Bytes& value, std::size_t limit
 
 void AttributeReader::data(Attribute attribute, ByteView& value) {
   value = take(attribute, limits::sendstream_command);
-}
-
-void AttributeReader::ignored(Attribute attribute) {
-  unread_.reset(index(attribute));
 }
 
 void AttributeReader::check_range(Attribute attribute, ByteRange range) {

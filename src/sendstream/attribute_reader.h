@@ -38,16 +38,20 @@ class AttributeReader {
   void optional_number(wire::Attribute attribute, Number& value) {
     if (has(attribute)) number(attribute, value);
   }
+  template <std::integral Number>
+  void optional_number(wire::Attribute attribute, std::optional<Number>& value) {
+    if (has(attribute)) number(attribute, value.emplace());
+  }
   void inode(wire::Attribute attribute, InodeNumber& value);
   void uuid(wire::Attribute attribute, Uuid& value);
   void time(wire::Attribute attribute, Timestamp& value);
+  // Not in version 1, perhaps in version 2, always in version 3.
+  void time_from_version_2(wire::Attribute attribute, std::optional<Timestamp>& value);
   void path(wire::Attribute attribute, std::string& value);
   void text(wire::Attribute attribute, std::string& value, std::size_t limit);
   void bytes(wire::Attribute attribute, Bytes& value, std::size_t limit);
   // In place. Bounded by the command's own length.
   void data(wire::Attribute attribute, ByteView& value);
-  // May be there, and says nothing that is needed.
-  void ignored(wire::Attribute attribute);
   // A range of a file ends where 64 bits can say.
   void check_range(wire::Attribute attribute, ByteRange range);
 
@@ -59,12 +63,13 @@ class AttributeReader {
   static std::size_t index(wire::Attribute attribute) {
     return static_cast<std::size_t>(attribute);
   }
-  void parse(ByteView attributes, std::uint32_t stream_version);
+  void parse(ByteView attributes);
   // Empty after an error.
   ByteView take(wire::Attribute attribute, std::size_t limit);
   ByteView take_exactly(wire::Attribute attribute, std::size_t size);
   void set_problem(ErrorCode code, std::string message);
 
+  std::uint32_t stream_version_;
   std::array<ByteView, wire::attribute_count> values_{};
   std::bitset<wire::attribute_count> seen_;
   std::bitset<wire::attribute_count> unread_;

@@ -29,6 +29,13 @@ void AttributeWriter::time(Attribute attribute, const Timestamp& value) {
   command_.write(value.nanoseconds);
 }
 
+void AttributeWriter::time_from_version_2(Attribute attribute,
+                                          const std::optional<Timestamp>& value) {
+  constexpr std::uint32_t without = 1, always_with = 3;
+  if (stream_version_ == without) return;
+  if (value || stream_version_ >= always_with) time(attribute, value.value_or(Timestamp{}));
+}
+
 void AttributeWriter::path(Attribute attribute, const std::string& value) {
   text(attribute, value, limits::path_length);
 }

@@ -31,14 +31,18 @@ class AttributeWriter {
   void optional_number(wire::Attribute attribute, Number value) {
     number(attribute, value);
   }
+  template <std::integral Number>
+  void optional_number(wire::Attribute attribute, const std::optional<Number>& value) {
+    if (value) number(attribute, *value);
+  }
   void inode(wire::Attribute attribute, InodeNumber value) { number(attribute, value.value()); }
   void uuid(wire::Attribute attribute, const Uuid& value);
   void time(wire::Attribute attribute, const Timestamp& value);
+  void time_from_version_2(wire::Attribute attribute, const std::optional<Timestamp>& value);
   void path(wire::Attribute attribute, const std::string& value);
   void text(wire::Attribute attribute, const std::string& value, std::size_t limit);
   void bytes(wire::Attribute attribute, ByteView value, std::size_t limit);
   void data(wire::Attribute attribute, ByteView value);
-  void ignored(wire::Attribute) {}
   void check_range(wire::Attribute, ByteRange) {}
 
   // The whole command, header and checksum included.

@@ -56,15 +56,15 @@ void fields(auto& codec, Maybe<MakeNode> auto& command) {
 void fields(auto& codec, Maybe<MakeFifo> auto& command) {
   codec.path(Attribute::path, command.path);
   codec.inode(Attribute::inode, command.inode);
-  codec.ignored(Attribute::device);
-  codec.ignored(Attribute::mode);
+  codec.optional_number(Attribute::device, command.device);
+  codec.optional_number(Attribute::mode, command.mode);
 }
 
 void fields(auto& codec, Maybe<MakeSocket> auto& command) {
   codec.path(Attribute::path, command.path);
   codec.inode(Attribute::inode, command.inode);
-  codec.ignored(Attribute::device);
-  codec.ignored(Attribute::mode);
+  codec.optional_number(Attribute::device, command.device);
+  codec.optional_number(Attribute::mode, command.mode);
 }
 
 void fields(auto& codec, Maybe<MakeSymlink> auto& command) {
@@ -148,12 +148,16 @@ void fields(auto& codec, Maybe<ChangeOwner> auto& command) {
 }
 
 // From version 2 on the kernel adds the time of creation, which no system call can set.
+//
+// Nothing guards the version in the stream's header, and one flipped bit makes version 1 version 3
+// or the other way round: two versions that lay out data differently. The time of creation tells
+// them apart, because every stream of the kernel sets times.
 void fields(auto& codec, Maybe<SetTimes> auto& command) {
   codec.path(Attribute::path, command.path);
   codec.time(Attribute::accessed, command.accessed);
   codec.time(Attribute::modified, command.modified);
   codec.time(Attribute::changed, command.changed);
-  codec.ignored(Attribute::created);
+  codec.time_from_version_2(Attribute::created, command.created);
 }
 
 void fields(auto& codec, Maybe<UpdateExtent> auto& command) {

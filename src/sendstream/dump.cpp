@@ -28,11 +28,14 @@ std::string describe(const Snapshot& command) {
                      command.parent_uuid.to_string(), command.parent_transaction_id);
 }
 template <typename Created>
-  requires requires(const Created& command) { command.inode; }
+  requires requires(const Created& command) { command.inode; } &&
+           (!requires(const Created& command) { command.device; })
 std::string describe(const Created& command) {
   return fmt::format("{} inode={}", quote_path(command.path), command.inode.value());
 }
-std::string describe(const MakeNode& command) {
+template <typename Node>
+  requires requires(const Node& command) { command.inode, command.device; }
+std::string describe(const Node& command) {
   return fmt::format("{} inode={} device={:#x} mode={:#o}", quote_path(command.path),
                      command.inode.value(), command.device, command.mode);
 }
@@ -64,12 +67,13 @@ std::string describe(const Write& command) {
                      range({command.offset, command.data.size()}));
 }
 std::string describe(const EncodedWrite& command) {
+  const std::string encryption =
+      command.encryption ? fmt::format(" encryption={}", *command.encryption) : "";
   return fmt::format(
-      "{} {} unencoded_file_length={} unencoded_length={} unencoded_offset={} compression={} "
-      "encryption={}",
+      "{} {} unencoded_file_length={} unencoded_length={} unencoded_offset={} compression={}{}",
       quote_path(command.path), range({command.offset, command.data.size()}),
       command.unencoded_file_length, command.unencoded_length, command.unencoded_offset,
-      command.compression, command.encryption);
+      command.compression, encryption);
 }
 std::string describe(const Clone& command) {
   return fmt::format("{} {} source={} source_offset={} source_uuid={} source_transaction={}",
@@ -87,8 +91,10 @@ std::string describe(const ChangeOwner& command) {
   return fmt::format("{} uid={} gid={}", quote_path(command.path), command.uid, command.gid);
 }
 std::string describe(const SetTimes& command) {
-  return fmt::format("{} accessed={} modified={} changed={}", quote_path(command.path),
-                     time(command.accessed), time(command.modified), time(command.changed));
+  const std::string created = command.created ? " created=" + time(*command.created) : "";
+  return fmt::format("{} accessed={} modified={} changed={}{}", quote_path(command.path),
+                     time(command.accessed), time(command.modified), time(command.changed),
+                     created);
 }
 std::string describe(const UpdateExtent& command) {
   return fmt::format("{} {}", quote_path(command.path), range(command.range));

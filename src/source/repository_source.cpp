@@ -130,13 +130,15 @@ Result<std::shared_ptr<RepositorySource::OpenVersion>> RepositorySource::open(
 }
 
 Result<std::optional<CatalogSnapshot>> RepositorySource::catalog(
-    std::optional<std::uint64_t> known) {
+    const std::optional<KnownCatalog>& known) {
   catalog::Catalog& catalog = repository_.catalog();
   CatalogSnapshot snapshot;
   // Read before the rest: what changes meanwhile is then told again, never left out.
   ICBD_ASSIGN(snapshot.change_number, catalog.change_number());
-  if (known == snapshot.change_number) return std::nullopt;
+  snapshot.session = session_;
+  if (known == snapshot.known()) return std::nullopt;
   snapshot.repository = catalog.identity().uuid;
+  snapshot.epoch = catalog.identity().epoch;
   ICBD_ASSIGN(snapshot.images, catalog.images());
   ICBD_ASSIGN(auto versions, catalog.versions());
   for (Version& version : versions)

@@ -77,6 +77,10 @@ void Connection::close(Error reason) {
 
 void Connection::close_locked(Error reason) {
   if (failure_) return;
+  // Bytes that were damaged on the way say nothing about the peer's content: whoever waits for an
+  // answer may ask again on a new connection.
+  if (reason.code() == ErrorCode::corrupt)
+    reason = Error(ErrorCode::unavailable, "the connection was given up: " + reason.message());
   failure_ = std::move(reason);
   options_.reachable.store(false, std::memory_order_relaxed);
   socket_.shut_down();

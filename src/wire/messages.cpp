@@ -123,6 +123,8 @@ Result<catalog::VersionFacts> read_facts(ByteReader& reader) {
 Result<source::CatalogSnapshot> read_snapshot(ByteReader& reader) {
   source::CatalogSnapshot snapshot;
   snapshot.repository = reader.read_uuid();
+  snapshot.epoch = reader.read_uuid();
+  snapshot.session = reader.read_uuid();
   snapshot.change_number = reader.read<std::uint64_t>();
   const auto images = read_count(reader, sizeof(std::uint32_t) + 1, catalog_images);
   if (!images) return malformed("catalog");
@@ -183,15 +185,23 @@ Result<Hello> decode_hello(ByteView payload) {
 
 Bytes encode(const CatalogRequest& request) {
   ByteWriter writer;
-  write_optional(writer, request.known, [&](std::uint64_t known) { writer.write(known); });
+  write_optional(writer, request.known, [&](const source::KnownCatalog& known) {
+    writer.write_uuid(known.session);
+    writer.write(known.change_number);
+  });
   return writer.take();
 }
 
 Result<CatalogRequest> decode_catalog_request(ByteView payload) {
   ByteReader reader(payload);
   CatalogRequest request;
-  if (!read_optional(reader, request.known, [&] { return reader.read<std::uint64_t>(); }) ||
-      !reader.complete())
+  const auto read_known = [&] {
+    source::KnownCatalog known;
+    known.session = reader.read_uuid();
+    known.change_number = reader.read<std::uint64_t>();
+    return known;
+  };
+  if (!read_optional(reader, request.known, read_known) || !reader.complete())
     return malformed("catalog request");
   return request;
 }
@@ -200,6 +210,8 @@ Bytes encode(const CatalogReply& reply) {
   ByteWriter writer;
   write_optional(writer, reply, [&](const source::CatalogSnapshot& snapshot) {
     writer.write_uuid(snapshot.repository);
+    writer.write_uuid(snapshot.epoch);
+    writer.write_uuid(snapshot.session);
     writer.write(snapshot.change_number);
     writer.write(static_cast<std::uint32_t>(snapshot.images.size()));
     for (const std::string& image : snapshot.images) writer.write_text(image);

@@ -46,7 +46,7 @@ Bytes encode(const Hello& hello);
 Result<Hello> decode_hello(ByteView payload);
 
 struct CatalogRequest {
-  std::optional<std::uint64_t> known;
+  std::optional<source::KnownCatalog> known;
 };
 Bytes encode(const CatalogRequest& request);
 Result<CatalogRequest> decode_catalog_request(ByteView payload);

@@ -125,7 +125,7 @@ void RemoteSource::stop() {
 }
 
 Result<std::optional<source::CatalogSnapshot>> RemoteSource::catalog(
-    std::optional<std::uint64_t> known) {
+    const std::optional<source::KnownCatalog>& known) {
   ICBD_ASSIGN(Reply reply,
               state_->control.ask(FrameType::catalog, encode(CatalogRequest{.known = known})));
   ICBD_ASSIGN(const Bytes payload,

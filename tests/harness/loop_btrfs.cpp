@@ -71,6 +71,17 @@ Result<std::unique_ptr<LoopBtrfs>> LoopBtrfs::create(LoopBtrfsOptions options) {
   return filesystem;
 }
 
+Result<std::unique_ptr<LoopBtrfs>> LoopBtrfs::open(std::filesystem::path image,
+                                                   LoopBtrfsOptions options) {
+  ICBD_ASSIGN(auto folder, TemporaryDirectory::create());
+  std::unique_ptr<LoopBtrfs> filesystem(new LoopBtrfs(std::move(folder), std::move(options)));
+  filesystem->image_ = std::move(image);
+  if (mkdir(filesystem->mountpoint_.c_str(), 0755) != 0)
+    return fail_errno(fmt::format("make {}", filesystem->mountpoint_.string()));
+  ICBD_TRY(filesystem->mount());
+  return filesystem;
+}
+
 LoopBtrfs::~LoopBtrfs() {
   unmount();
 }
@@ -99,13 +110,18 @@ Status LoopBtrfs::mount() {
   return {};
 }
 
-Status LoopBtrfs::remount() {
+Status LoopBtrfs::close() {
   for (int attempt = 0; umount2(mountpoint_.c_str(), 0) != 0; ++attempt) {
     if (errno != EBUSY || attempt >= unmount_attempts)
       return fail_errno(fmt::format("unmount {}", mountpoint_.string()));
     std::this_thread::sleep_for(unmount_pause);
   }
   mounted_ = false;
+  return {};
+}
+
+Status LoopBtrfs::remount() {
+  ICBD_TRY(close());
   return mount();
 }
 

@@ -28,6 +28,10 @@ class LoopBtrfs {
  public:
   // Needs root.
   static Result<std::unique_ptr<LoopBtrfs>> create(LoopBtrfsOptions options = {});
+  // Mounts what an existing file holds; the file stays. Of the options, only those of the mount
+  // count.
+  static Result<std::unique_ptr<LoopBtrfs>> open(std::filesystem::path image,
+                                                 LoopBtrfsOptions options = {});
   ~LoopBtrfs();
   LoopBtrfs(const LoopBtrfs&) = delete;
   LoopBtrfs& operator=(const LoopBtrfs&) = delete;
@@ -37,6 +41,8 @@ class LoopBtrfs {
   // The file behind it.
   const std::filesystem::path& image_path() const { return image_; }
 
+  // As the destructor, but an error if somebody still uses it.
+  Status close();
   // Unmounts and mounts again, so that nothing is cached; busy while a file is open.
   Status remount();
 

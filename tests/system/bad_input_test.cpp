@@ -50,7 +50,7 @@ TEST_F(BadInputTest, AMasterThatCannotBeReachedAtMountIsSaidAndTheMountComesUp) 
   change("head -c 1M /dev/urandom > file");
   ASSERT_DONE(site->publish("image"));
   ASSERT_DONE(site->stop_master());
-  ASSERT_DONE(site->start_cache("[fetch]\ntimeout = 1\n"));
+  ASSERT_DONE(site->start_cache("timeout = 1\n"));
   const auto status = site->ask_cache("/api/status");
   ASSERT_DONE(status);
   EXPECT_FALSE(status->at("master").at("reachable").get<bool>());
@@ -64,7 +64,7 @@ TEST_F(BadInputTest, AMasterThatCannotBeReachedAtMountIsSaidAndTheMountComesUp) 
 TEST_F(BadInputTest, ReadingWhatIsNotHereWhileTheMasterIsAwayFailsInTime) {
   change("head -c 64M /dev/urandom > file");
   ASSERT_DONE(site->publish("image"));
-  ASSERT_DONE(site->start_cache("[fetch]\ntimeout = 1\n"));
+  ASSERT_DONE(site->start_cache("timeout = 1\n"));
   ASSERT_DONE(harness::run_checked({"ls", "-l", site->view("image", 1).string()}));
   ASSERT_DONE(site->stop_master());
   const auto file = open_file(site->view("image", 1) / "file", O_RDONLY);

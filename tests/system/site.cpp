@@ -38,11 +38,11 @@ Result<json> ask(const std::string& address, const std::string& path) {
 
 }  // namespace
 
-Result<std::unique_ptr<Site>> Site::create() {
+Result<std::unique_ptr<Site>> Site::create(std::uint64_t size) {
   ICBD_ASSIGN(auto folder, harness::TemporaryDirectory::create());
   std::unique_ptr<Site> site(new Site(std::move(folder)));
-  ICBD_ASSIGN(site->master_btrfs_, harness::LoopBtrfs::create());
-  ICBD_ASSIGN(site->cache_btrfs_, harness::LoopBtrfs::create());
+  ICBD_ASSIGN(site->master_btrfs_, harness::LoopBtrfs::create({.size_bytes = size}));
+  ICBD_ASSIGN(site->cache_btrfs_, harness::LoopBtrfs::create({.size_bytes = size}));
   site->mountpoint_ = site->folder_.path() / "view";
   std::filesystem::create_directories(site->mountpoint_);
   std::filesystem::create_directories(site->master_btrfs_->path() / "repository");
@@ -68,7 +68,7 @@ std::filesystem::path Site::view(const std::string& image, int number) const {
   return mountpoint_ / image / std::to_string(number);
 }
 
-Status Site::start_master() {
+Status Site::launch_master() {
   const auto file = folder_.path() / "master.toml";
   ICBD_TRY(write_file(file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
                                         "[data]\nlisten = \"{}\"\n",
@@ -76,21 +76,33 @@ Status Site::start_master() {
                                         master_rest_, master_data_)));
   ICBD_ASSIGN(master_, harness::Process::start({programs + "/icbd-master", "--config", file},
                                                {folder_.path(), "master"}));
+  return {};
+}
+
+Status Site::start_master() {
+  ICBD_TRY(launch_master());
   ICBD_ASSIGN(const std::string ready, master_->wait_for_line("icbd-master ready", deadline));
   master_rest_ = field(ready, "rest");
   master_data_ = field(ready, "data");
   return {};
 }
 
-Status Site::start_cache(const std::string& extra_configuration) {
+Status Site::launch_cache(const std::string& extra_configuration) {
   const auto file = folder_.path() / "cache.toml";
-  ICBD_TRY(write_file(file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
-                                        "[view]\nmountpoint = \"{}\"\n[master]\ndata = \"{}\"\n"
-                                        "poll_interval = 0.1\n{}",
-                                        (cache_btrfs_->path() / "repository").string(), cache_rest_,
-                                        mountpoint_.string(), master_data_, extra_configuration)));
+  ICBD_TRY(write_file(
+      file,
+      fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
+                  "[view]\nmountpoint = \"{}\"\n[master]\ndata = \"{}\"\n"
+                  "poll_interval = 0.1\n[fetch]\nfill_threshold = 0\n{}",
+                  (cache_btrfs_->path() / "repository").string(), cache_rest_, mountpoint_.string(),
+                  proxy_ ? proxy_->address() : master_data_, extra_configuration)));
   ICBD_ASSIGN(cache_, harness::Process::start({programs + "/icbd-cache", "--config", file},
                                               {folder_.path(), "cache"}));
+  return {};
+}
+
+Status Site::start_cache(const std::string& extra_configuration) {
+  ICBD_TRY(launch_cache(extra_configuration));
   ICBD_ASSIGN(const std::string ready, cache_->wait_for_line("icbd-cache ready", deadline));
   cache_rest_ = field(ready, "rest");
   return {};
@@ -106,21 +118,38 @@ Status Site::stop_cache() {
   return code == 0 ? Status() : fail(ErrorCode::internal, cache_->error_output());
 }
 
+void Site::kill_master() {
+  master_.reset();
+}
+
+void Site::kill_cache() {
+  cache_.reset();
+  ::umount2(mountpoint_.c_str(), MNT_DETACH);
+}
+
+Status Site::use_proxy() {
+  ICBD_ASSIGN(proxy_, harness::FaultProxy::start(master_data_));
+  return {};
+}
+
 Result<json> Site::ask_master(const std::string& path) const {
   return ask(master_rest_, path);
+}
+Result<json> Site::tell_master(const std::string& path, const json& body) const {
+  ICBD_ASSIGN(const rest::HttpClient client, rest::HttpClient::make("http://" + master_rest_));
+  return client.post(path, body);
 }
 Result<json> Site::ask_cache(const std::string& path) const {
   return ask(cache_rest_, path);
 }
 
 Result<json> Site::publish_path(const std::string& image, const std::string& path) {
-  ICBD_ASSIGN(const rest::HttpClient client, rest::HttpClient::make("http://" + master_rest_));
-  ICBD_ASSIGN(const json accepted, client.post("/api/images/" + image + "/versions",
+  ICBD_ASSIGN(const json accepted, tell_master("/api/images/" + image + "/versions",
                                                {{"path", path}, {"message", "a test"}}));
   json job;
   ICBD_TRY(wait_until(
       [&] {
-        const auto answer = client.get("/api/jobs/" + accepted.at("job").get<std::string>());
+        const auto answer = ask_master("/api/jobs/" + accepted.at("job").get<std::string>());
         if (answer) job = *answer;
         return !answer || job.at("state") != "running";
       },

@@ -15,6 +15,7 @@
 
 #include "icbd/rest/http.h"
 
+#include "harness/fault_proxy.h"
 #include "harness/loop_btrfs.h"
 #include "harness/process.h"
 #include "harness/run.h"
@@ -25,7 +26,8 @@ namespace icbd::system_test {
 
 class Site {
  public:
-  static Result<std::unique_ptr<Site>> create();
+  // `size` is that of each of the two filesystems.
+  static Result<std::unique_ptr<Site>> create(std::uint64_t size = std::uint64_t{4} << 30);
   ~Site();
 
   // The live subvolume that versions are published from.
@@ -36,19 +38,31 @@ class Site {
   const std::filesystem::path& mountpoint() const { return mountpoint_; }
   const std::filesystem::path& folder() const { return folder_.path(); }
   const std::filesystem::path& cache_root() const { return cache_btrfs_->path(); }
+  const std::filesystem::path& master_root() const { return master_btrfs_->path(); }
 
   // Publishes live() as the next version and returns its number.
   Result<int> publish(const std::string& image);
   Result<nlohmann::json> publish_path(const std::string& image, const std::string& path);
 
   Status start_master();
+  // `extra_configuration` goes on in the table [fetch].
   Status start_cache(const std::string& extra_configuration = "");
   Status stop_master();
   Status stop_cache();
+  // SIGKILL; what is left of the view is unmounted.
+  void kill_master();
+  void kill_cache();
+  // Starts it as before and does not wait until it is ready.
+  Status launch_master();
+  Status launch_cache(const std::string& extra_configuration = "");
+  // From the next start of the cache on, it reaches the master through this proxy only.
+  Status use_proxy();
+  harness::FaultProxy& proxy() { return *proxy_; }
   harness::Process& master() { return *master_; }
   harness::Process& cache() { return *cache_; }
 
   Result<nlohmann::json> ask_master(const std::string& path) const;
+  Result<nlohmann::json> tell_master(const std::string& path, const nlohmann::json& body) const;
   Result<nlohmann::json> ask_cache(const std::string& path) const;
   // Until the cache says so, or the deadline.
   Status wait_until_listed(const std::string& image, int number) const;
@@ -67,6 +81,7 @@ class Site {
   // Fixed once taken, so that a restarted daemon is found again.
   std::string master_rest_ = "127.0.0.1:0", master_data_ = "127.0.0.1:0",
               cache_rest_ = "127.0.0.1:0";
+  std::unique_ptr<harness::FaultProxy> proxy_;
 };
 
 // Base of the tests: a site with a running master.

@@ -7,18 +7,25 @@
 // Guarantees: every path is resolved by openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
 // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV below `root_fd`, so that nothing outside the subvolume
 // is read or changed; an empty name, "." and ".." are refused. Exactly one subvolume per stream,
-// nothing after End. Sizes are held against limits::file_size before they reach the kernel. Clone
-// sources come only from `CloneSources`. What a policy forbids is refused as a whole, naming path
-// and key; nothing is stripped silently.
-// Not thread-safe. Needs the privileges of the calls it makes (chown, mknod), no CAP_SYS_ADMIN.
+// nothing after End. Sizes are held against limits::file_size before they reach the kernel; the
+// numbers of commands and of new inodes, and the depth of directories, are bounded too. Clone
+// sources come only from `CloneSources`. What a policy forbids, and what this kernel or filesystem
+// cannot give a file (fs-verity), is refused as a whole, naming path and key; nothing is stripped
+// silently. Left to the receiving filesystem is how a file is stored (its compression, checksums,
+// copy-on-write), and to nobody when it was created, which no system call can set.
+// What it cannot know: whether a command is missing. A version is compared with its manifest.
+// Not thread-safe. Needs the privileges of the calls it makes (chown, mknod); CAP_SYS_ADMIN only to
+// write compressed extents as they are.
 #pragma once
 
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
+#include <unordered_set>
 
 #include "icbd/base/error.h"
+#include "icbd/base/limits.h"
 #include "icbd/base/types.h"
 #include "icbd/base/uuid.h"
 #include "icbd/sendstream/command.h"
@@ -46,6 +53,12 @@ struct Options {
   // security.capability, times of files and directories, immutable and append-only attributes):
   // the caller sets them when the file is whole. False for full streams.
   bool hold_back = true;
+  // Hand compressed extents to the kernel as they are. If not, or where it refuses, they are
+  // unpacked first.
+  bool write_encoded = true;
+  // What one stream may hold at most. The bounds of sizes, names and depth stand in limits.h.
+  std::uint64_t commands_max = limits::commands_per_stream;
+  std::uint64_t inodes_max = limits::entries_per_version;  // that the stream makes
 };
 
 class Session;
@@ -70,12 +83,16 @@ class Applier {
     std::optional<Uuid> parent_uuid;
   };
   const std::optional<Identity>& identity() const { return identity_; }
+  // The inodes whose flags the stream has set, for who thawed some of a parent's; none after an
+  // error.
+  std::unordered_set<std::uint64_t> inodes_with_set_flags() const;
 
  private:
   Status check_order(const sendstream::Command& command) const;
 
   std::unique_ptr<Session> session_;  // gone after an error
   std::optional<Identity> identity_;
+  std::uint64_t commands_left_;
   bool ended_ = false;
   std::optional<Error> failure_;
 };

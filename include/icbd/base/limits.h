@@ -50,6 +50,12 @@ inline constexpr std::uint64_t shape_bytes = std::uint64_t{1} << 30;
 // Send stream: one command. v2 data commands are at most 128 KiB of data plus attributes; the
 // kernel's own send buffer is SZ_16K + BTRFS_MAX_COMPRESSED (fs/btrfs/send.c).
 inline constexpr std::size_t sendstream_command = 256 * 1024;
+// A compressed extent, packed as well as unpacked: BTRFS_MAX_COMPRESSED and BTRFS_MAX_UNCOMPRESSED
+// (fs/btrfs/compression.h).
+inline constexpr std::size_t extent_length = 128 * 1024;
+// Commands of one stream: 64 TiB of data, the largest file, in pieces of 48 KiB as version 1 sends
+// it are 1.4 billion; each inode has a dozen beside that.
+inline constexpr std::uint64_t commands_per_stream = std::uint64_t{1} << 32;
 
 // REST: a request body. Publishing sends a path and a message.
 inline constexpr std::size_t rest_body = 64 * 1024;

@@ -27,6 +27,7 @@ struct SubvolumeInfo {
   std::optional<Uuid> received_uuid;
   std::uint64_t generation = 0;        // ctransid: transaction of the last change
   std::uint64_t send_transaction = 0;  // stransid: the sender's, if received
+  Timestamp created;                   // otime; of a received one, when it was received
   bool read_only = false;
 
   // What a version is called everywhere: its received UUID if it has one, else its own.

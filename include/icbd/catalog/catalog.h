@@ -2,8 +2,9 @@
 //
 // Purpose: one SQLite database per repository (WAL, synchronous=FULL): images, versions with their
 // states, the node's identity, and a change number that grows with everything that others see.
-// Lifecycle: open() makes the file and applies migrations (PRAGMA user_version). Every call is one
-// transaction; when it returns, it is durable.
+// Lifecycle: open() makes the file and applies migrations (PRAGMA user_version), each time after
+// putting a copy of the old file beside it as FILE.schema-N. Every call is one transaction; when
+// it returns, it is durable.
 // Guarantees: thread-safe (one connection behind a mutex; calls take about a millisecond, so not
 // for the read path: keep what is read often in memory). Serials are never reused. A catalog of a
 // newer schema is refused with words, not migrated down.
@@ -56,6 +57,23 @@ struct VersionFacts {
   bool operator==(const VersionFacts&) const = default;
 };
 
+// A snapshot outside of the repository that was made a version where it is. Path and id are checked
+// whenever it is opened.
+struct AdoptedPlace {
+  std::string path;  // absolute
+  SubvolumeId subvolume;
+  bool operator==(const AdoptedPlace&) const = default;
+};
+
+// A snapshot that is still to be adopted.
+struct Adoption {
+  std::uint64_t id = 0;   // never reused
+  std::uint64_t job = 0;  // the same for all that were asked for together
+  std::string image;
+  AdoptedPlace place;
+  Uuid uuid;  // that it has to have
+};
+
 // What this node holds of it.
 struct Version {
   VersionSerial serial;
@@ -64,10 +82,24 @@ struct Version {
   // Only while arriving: the staging subvolume exists and its shape is committed.
   bool shaped = false;
   std::optional<VersionSerial> shape_parent;
+  std::optional<AdoptedPlace> place = {};  // none: within the repository
 };
 
 struct NodeIdentity {
-  Uuid uuid;  // of this repository, made with the catalog
+  Uuid uuid;  // of this repository, made with its first catalog
+  // Of this catalog, made with it, and anew when it was rebuilt: says "this history of change
+  // numbers". Change numbers of one epoch can be compared; with another epoch nothing that was
+  // remembered of change numbers holds, and versions are compared by UUID and manifest. (A catalog
+  // that comes back from a backup keeps its epoch: its change number goes backwards.)
+  Uuid epoch;
+};
+
+// What a cache remembers of the master that it follows.
+struct FollowedSource {
+  Uuid repository;  // the master's NodeIdentity
+  Uuid epoch;
+  std::uint64_t change_number = 0;  // up to which its changes are in this catalog
+  bool operator==(const FollowedSource&) const = default;
 };
 
 class Catalog {
@@ -76,6 +108,15 @@ class Catalog {
   // unsupported if its schema is newer. Makes the file (mode 0600) if there is none.
   static Result<std::unique_ptr<Catalog>> open(const std::filesystem::path& file);
   ~Catalog();
+
+  // An empty catalog in a new file, for one that got lost: of the repository that had it, in an
+  // epoch of its own. already_exists if there is a file.
+  static Result<std::unique_ptr<Catalog>> create(const std::filesystem::path& file,
+                                                 const Uuid& repository);
+  // What is wrong inside of the file, in words: SQLite's full integrity check, references, and what
+  // this class keeps true. An error if it is not a catalog that this release can judge. Works on
+  // the file itself, and may migrate it: hand in a copy.
+  static Result<std::vector<std::string>> problems(const std::filesystem::path& file);
 
   NodeIdentity identity() const;
   // Grows with every change that other nodes or the view can see.
@@ -96,13 +137,28 @@ class Catalog {
 
   // Adds the image too if it is new. already_exists if image@number or the UUID is taken, by the
   // same content or by other; the message says which. Then nothing is changed.
-  Result<VersionSerial> add_version(const VersionFacts& facts, VersionState state);
+  Result<VersionSerial> add_version(const VersionFacts& facts, VersionState state,
+                                    const std::optional<AdoptedPlace>& place = {});
+  // next_number() will be higher: the number was given to a version that is not in the catalog.
+  // Adds the image if it is new.
+  Status reserve_number(const std::string& image, VersionNumber number);
   // A change of state forgets the shape; setting the state it has changes nothing.
   Status set_state(VersionSerial serial, VersionState state);
   // The shape of an arriving version is committed; `parent` is what it was applied to.
   Status set_shaped(VersionSerial serial, std::optional<VersionSerial> parent);
   // Back to remote: nothing of it is here any more.
   Status clear_arrival(VersionSerial serial);
+
+  // Snapshots to be adopted, in the order in which they were added; what is done is removed.
+  Result<std::vector<Adoption>> adoptions() const;
+  // Their ids are given by the catalog; returns the job that they have in common.
+  Result<std::uint64_t> add_adoptions(const std::vector<Adoption>& adoptions);
+  Status remove_adoption(std::uint64_t id);
+
+  // None until it was set: on a master, and on a cache that has not heard of its master yet.
+  Result<std::optional<FollowedSource>> followed_source() const;
+  // Replaces what was remembered. invalid_argument if a UUID is null.
+  Status set_followed_source(const FollowedSource& source);
 
  private:
   struct Database;

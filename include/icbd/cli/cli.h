@@ -23,6 +23,7 @@ ExitCode exit_code_of(const Error& error);
 struct Surroundings {
   std::string server;  // ICBD_SERVER; empty if it is not set
   std::filesystem::path working_directory;
+  int input_fd = -1;  // standard input; stays the caller's
 };
 
 // `arguments` without the program's name. Returns the exit code; every error has been said.

@@ -12,8 +12,9 @@ namespace icbd::cli {
 struct Terminal {
   std::ostream& out;
   std::ostream& errors;
-  bool interactive = false;  // `out` is a terminal: bars that move, tables that fit
-  unsigned width = 80;       // in columns
+  bool interactive = false;         // `out` is a terminal: bars that move, tables that fit
+  bool errors_interactive = false;  // `errors` is one
+  unsigned width = 80;              // in columns
   const Clock& clock;
   // Waits; false if whoever sits there wants to stop.
   std::function<bool(std::chrono::milliseconds)> pause;

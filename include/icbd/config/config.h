@@ -6,15 +6,22 @@
 // Nothing has a side effect; paths are checked for being absolute, not for existing.
 #pragma once
 
+#include <array>
 #include <chrono>
+#include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 
 #include "icbd/base/error.h"
+#include "icbd/base/uuid.h"
 
 namespace icbd::config {
+
+// What a read of a version that is not here leads to.
+inline constexpr std::array<std::string_view, 3> fill_modes = {"on-read", "demand-only", "never"};
 
 struct Master {
   std::filesystem::path repository;            // [repository] path; required
@@ -32,7 +39,12 @@ struct Cache {
   std::string rest_listen = "127.0.0.1:5009";          // [rest] listen
   std::string log_level = "info";                      // [log] level
   std::string node_name;                               // [node] name; the host's name if empty
+  std::optional<Uuid> master_repository;               // [master] repository; "" for none
+  std::uint64_t space_reserve = 0;                     // [repository] reserve; 0: by size
   std::chrono::milliseconds fetch_timeout{20'000};     // [fetch] timeout, seconds (number)
+  std::chrono::milliseconds offline_after{20'000};     // [fetch] offline_after, seconds (number)
+  std::string fill = "on-read";                        // [fetch] fill: one of fill_modes
+  std::uint64_t fill_threshold = 1024 * 1024;          // [fetch] fill_threshold
   std::chrono::milliseconds poll_interval{1'000};      // [master] poll_interval, seconds (number)
   bool allow_device_nodes = true;                      // [policy] device_nodes
   bool allow_setuid = true;                            // [policy] setuid

@@ -32,6 +32,8 @@ class FilePageStore final : public PageStore {
   // Opens for reading and appending; makes the file (mode 0600) if `create`.
   static Result<std::unique_ptr<FilePageStore>> open(const std::filesystem::path& path,
                                                      bool create);
+  // For looking only: a torn record is left where it is, and add() fails.
+  static Result<std::unique_ptr<FilePageStore>> open_read_only(const std::filesystem::path& path);
 
   Result<Bytes> find(const Digest& digest) const override;
   bool contains(const Digest& digest) const override;
@@ -44,8 +46,9 @@ class FilePageStore final : public PageStore {
     std::uint32_t length;
   };
   FilePageStore(std::filesystem::path path, unique_fd file);
-  Status load();
+  Status load(std::uint64_t size);
   Status load_magic(std::uint64_t size);
+  Status cut_off_torn_record(std::uint64_t size);
   // Takes in the record at end_ and returns its page's length; 0 if the records end there.
   Result<std::uint32_t> load_record(std::uint64_t size);
 

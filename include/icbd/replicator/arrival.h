@@ -2,8 +2,8 @@
 //
 // Lifecycle: make() with the content that fetch_shape() or resume_content() gave; readers may read
 // at once. commit_shape() makes the shape durable. fill() fetches everything that is pending, in
-// order, with checkpoints; land() finishes and commits. stop() ends it at any point: waiting
-// readers fail with `cancelled`, and a last checkpoint lets the next start go on from here.
+// order, with checkpoints; land() checks, finishes and commits. stop() ends it at any point:
+// waiting readers fail with `cancelled`, and a last checkpoint lets the next start go on from here.
 // Guarantees: thread-safe, but fill() and land() are called by one thread at a time (the
 // replicator's). A read is answered as soon as its chunks are verified, whatever bulk is doing.
 //
@@ -14,6 +14,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <stop_token>
@@ -23,6 +24,8 @@
 #include "icbd/base/executor.h"
 #include "icbd/base/log.h"
 #include "icbd/replicator/filler.h"
+#include "icbd/replicator/gated_source.h"
+#include "icbd/replicator/space_gate.h"
 #include "icbd/repository/repository.h"
 
 namespace icbd::replicator {
@@ -30,15 +33,31 @@ namespace icbd::replicator {
 // What arrivals share; owned by the replicator and outliving them.
 struct ArrivalContext {
   repository::Repository& repository;
-  source::Source& source;
+  GatedSource& source;
+  const SpaceGate& space;
   const Clock& clock;
   Logger logger;
   Executor& demand;  // runs fetches that readers wait for
   Executor& timers;  // runs short tasks at their time
   std::chrono::milliseconds fetch_timeout;
+  bool serve_missing = true;  // false: a reader gets only what is here
+  // Readers have brought everything: the version can land without a fill.
+  std::function<void(const catalog::Version&)> on_all_here;
 };
 
+// What is happening to an arrival; the words of status.
+enum class ArrivalPhase : std::uint8_t {
+  on_demand,  // only what readers ask for is fetched
+  queued,     // to be filled when it is its turn
+  filling,
+  landing,    // everything is here and is being checked
+  retrying,   // the source is away, or something failed: tried again by itself
+  paused,     // no room: goes on when there is
+};
+std::string_view to_string(ArrivalPhase phase);
+
 struct ArrivalProgress {
+  ArrivalPhase phase = ArrivalPhase::on_demand;
   std::uint64_t bytes_total = 0;    // of all chunks
   std::uint64_t bytes_done = 0;     // of chunks that are here
   std::uint64_t bytes_pending = 0;  // known to be still to come; 0 before the first fill
@@ -52,7 +71,8 @@ struct ArrivalProgress {
 
 class Arrival : public std::enable_shared_from_this<Arrival> {
  public:
-  static std::shared_ptr<Arrival> make(ArrivalContext context, std::shared_ptr<Content> content);
+  static std::shared_ptr<Arrival> make(ArrivalContext context, std::shared_ptr<Content> content,
+                                       bool wanted = false);
   ~Arrival();
 
   const catalog::Version& version() const { return content_->version(); }
@@ -62,39 +82,60 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
     return content_->chunks().is_done(file, range);
   }
   // Calls back with the bytes of the range, clipped at the file's end; timed_out after
-  // fetch_timeout.
+  // fetch_timeout, unavailable at once while the source is known to be away.
   void read(FileIndex file, ByteRange range, ReadDone done);
   // The first byte at or after `offset` whose chunk is still to come; the file's size if none is.
   std::uint64_t next_missing(FileIndex file, std::uint64_t offset) const;
+  // Somebody has read so much more of it; returns how much was read before.
+  std::uint64_t count_read(std::uint64_t bytes) { return bytes_read_.fetch_add(bytes); }
+
+  // It is to be filled as a whole. Remembered across restarts from the next checkpoint on; fill()
+  // begins with one.
+  void set_wanted();
+  bool is_wanted() const { return wanted_; }
 
   // Syncs the staging subvolume, writes the pending map, tells the catalog.
   Status commit_shape();
-  // Fills everything; `unavailable` or `timed_out` if the source went away (call again later).
+  // Fills everything. `unavailable` or `timed_out` if the source went away, `no_space` if there is
+  // not enough room (then before anything is fetched, where that can be told): call it again later.
   Status fill(std::stop_token stop, const std::vector<std::shared_ptr<const DigestIndex>>& indexes);
-  // Finishes every inode, compares it with the manifest, and commits the version.
-  Status land();
+  // Compares every chunk and every inode with the manifest and commits the version. Chunks that are
+  // not what the manifest says are pending again: false, and fill() has work to do.
+  Result<bool> land(std::stop_token stop);
   // Makes durable what is done, so that a restart goes on from here.
   Status checkpoint();
   void stop();
+  // The source is known to be away: nobody waits for it any longer.
+  void fail_waiting(const Error& why) { readers_.fail_all(why); }
 
   ArrivalProgress progress() const;
-  void set_failure(std::string why);
+  // Why it does not go on.
+  void set_failure(const Error& error);
 
  private:
   class DemandGuard;
-  Arrival(ArrivalContext context, std::shared_ptr<Content> content);
-  void demand(std::vector<ChunkTask> chunks, bool insist, Clock::TimePoint deadline);
+  Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool wanted);
+  void demand(std::vector<ChunkTask> chunks, bool insist);
+  void run_demand(std::vector<ChunkTask>& chunks, bool insist);
   Status write_pending_map();
   Status read_here(ReadJob& job, ChunkIndex chunk);
   void drain_demand();
   Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
+  Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
+  void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);
+  Status unseal();
+  Result<bool> check_chunks(std::stop_token stop);
+  Status finish_inodes();
+  void set_phase(ArrivalPhase phase);
 
   ArrivalContext context_;
   std::shared_ptr<Content> content_;
   ReadQueue readers_;
   Filler filler_;
   std::atomic<bool> stopping_ = false;
-  std::atomic<bool> filling_ = false;
+  std::atomic<bool> wanted_;
+  std::atomic<std::uint64_t> bytes_read_ = 0;
+  std::atomic<bool> told_all_here_ = false;
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
   std::atomic<std::uint64_t> pending_bytes_ = 0;
@@ -102,6 +143,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::condition_variable demand_idle_;
   std::size_t active_demands_ = 0;
   bool demand_closed_ = false;
+  ArrivalPhase phase_;
   std::string failure_;
   Clock::TimePoint fill_started_{};
   std::uint64_t fetched_before_fill_ = 0;

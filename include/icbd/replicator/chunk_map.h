@@ -2,9 +2,9 @@
 //
 // Purpose: one small state per chunk of every file, in manifest order. Readers look at it on every
 // read, so it takes no lock.
-// Guarantees: thread-safe. `done` is final: once a reader has seen it, the chunk's bytes are in the
-// staged file and verified, or inherited from a verified parent. Memory: one byte per chunk
-// (128 KiB of file).
+// Guarantees: thread-safe. Once a reader has seen `done`, the chunk's bytes are in the staged file
+// and verified, or inherited from a verified parent. Nothing leaves `done`, except a chunk that the
+// check at landing finds damaged (revoke). Memory: one byte per chunk (128 KiB of file).
 #pragma once
 
 #include <atomic>
@@ -46,6 +46,8 @@ class ChunkMap {
   bool claim(ChunkNumber chunk);
   // fetching -> pending.
   void release(ChunkNumber chunk);
+  // done -> pending: its bytes are not what they must be.
+  void revoke(ChunkNumber chunk);
 
   // True if every chunk that `range` of the file touches is done.
   bool is_done(FileIndex file, ByteRange range) const;

@@ -65,6 +65,10 @@ class Content {
   // is the parent's, else all of it.
   std::vector<ByteRange> missing_ranges(FileIndex file, ChunkIndex chunk) const;
 
+  // Takes back what a landing that did not end has set last, the immutable attributes and the
+  // read-only flag, so that bytes and metadata can be written again.
+  Status unseal() const;
+
  private:
   Content(ContentParts parts, source::Source& source, manifest::Reader reader);
   Status add_pages(std::span<const Digest> wanted);

@@ -11,6 +11,8 @@
 // Guarantees: thread-safe. A chunk is marked done only after its bytes are verified and written.
 // Nothing that does not match its digest is served or stored; a chunk whose parts do not add up to
 // its digest is fetched whole once before it is given up as `corrupt`.
+// A full disk: readers are answered all the same, from memory; what they waited for stays pending.
+// Bulk ends with no_space.
 #pragma once
 
 #include <atomic>
@@ -72,10 +74,9 @@ class Filler {
 
  private:
   struct Assembly;
-  Status receive(Assembly& assembly, const source::ExtentData& data, OpenForWriting& writer,
-                 std::vector<ChunkTask>& mismatched);
-  Status fetch_tasks(std::span<const ChunkTask> tasks, bool whole, source::Priority priority,
-                     OpenForWriting& writer, std::vector<ChunkTask>& mismatched);
+  struct Transfer;
+  Status receive(Assembly& assembly, const source::ExtentData& data, Transfer& transfer);
+  Status fetch_tasks(std::span<const ChunkTask> tasks, bool whole, Transfer& transfer);
   // Answers readers, writes `ranges` of the verified chunk, marks it done, answers late readers.
   Status store(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
                OpenForWriting& writer);

@@ -4,8 +4,8 @@
 // lineage, which tells what may be compared and what must be fetched), and which chunks were done
 // at the last checkpoint. Written as a whole, so that it is small and never half old: a 4 GiB image
 // takes 4 KiB and its changed ranges.
-// Format: "icbdpnd1", manifest digest, per entry its lineage, chunk count and bitmap, SHA-256 of
-// all before it. Pure; encode and decode only.
+// Format: "icbdpnd2", manifest digest, a byte that says whether all of it is wanted, per entry its
+// lineage, chunk count and bitmap, SHA-256 of all before it. Pure; encode and decode only.
 #pragma once
 
 #include <span>
@@ -20,6 +20,7 @@ namespace icbd::replicator {
 
 struct PendingMap {
   Digest manifest;
+  bool wanted = false;  // is to be filled, not only what readers ask for
   std::vector<sendstream::Lineage> lineages;  // one per manifest entry
   std::vector<bool> done;                     // one per chunk, in manifest order
 };

@@ -4,15 +4,16 @@
 // version, fills versions in the background once somebody reads from them, lands them.
 // Lifecycle: start() resumes arrivals that were under way and begins to follow the source;
 // stop() ends everything with a checkpoint of each arrival. Both once.
-// Guarantees: thread-safe. versions() and find() answer from memory. One version of a node is
+// Guarantees: thread-safe. versions() and find() answer from memory. Of one image, one version is
 // filled at a time, in the order in which they were first read (a later version then shares the
-// chunks of an earlier one instead of fetching them twice); readers are never behind it.
-// A version whose number comes back with other content is refused and reported; the old is kept.
+// chunks of an earlier one instead of fetching them twice); readers are never behind it. What fails
+// is tried again by itself.
+// A version whose number comes back with other content, and another master, are refused and
+// reported; what is here is kept.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -23,14 +24,33 @@
 
 #include "icbd/applier/applier.h"
 #include "icbd/replicator/arrival.h"
+#include "icbd/replicator/fill_scheduler.h"
 
 namespace icbd::replicator {
+
+// What a read of a version that is not here leads to.
+enum class FillPolicy : std::uint8_t {
+  on_read,      // the whole version is fetched once enough of it was read
+  demand_only,  // what is read is fetched, no more
+  never,        // nothing is fetched for readers: a read of what is not here fails
+};
 
 struct ReplicatorOptions {
   std::chrono::milliseconds fetch_timeout{20'000};
   std::chrono::milliseconds poll_interval{1'000};
-  applier::Policy policy;
+  // Without the source for so long, it counts as away: reads of what is not here fail at once.
+  std::chrono::milliseconds offline_after{20'000};
+  FillPolicy fill = FillPolicy::on_read;
+  // With on_read: so many bytes of a version must have been read (or all of a smaller one), so that
+  // whoever looks at the first bytes of every file does not have every version fetched.
+  std::uint64_t fill_threshold = 0;
+  std::uint64_t space_reserve = 0;  // bytes that stay unallocated; 0: see default_reserve()
+  // Follow this repository, whatever was followed before.
+  std::optional<Uuid> expected_source = std::nullopt;
+  applier::Policy policy = {};
   unsigned demand_threads = 16;  // requests of waiting readers under way at the same time
+  unsigned images_at_once = 2;   // that are filled
+  std::chrono::milliseconds stall_warning{30'000};  // a fill that stands still is logged after it
 };
 
 // A consistent picture of what this node knows. Immutable.
@@ -49,7 +69,16 @@ struct OpenedVersion {
 struct SourceStatus {
   bool reachable = false;
   std::optional<Uuid> repository;
-  std::string error;  // why it is not reachable
+  std::string error;     // why it is not reachable, or not used
+  bool offline = false;  // away for so long that reads of what is not here fail at once
+  std::string warning;   // something about it that a person should know
+  std::vector<std::string> conflicts;  // versions of it that are refused, and why
+};
+
+// A version that could not be had when somebody last looked inside.
+struct Refusal {
+  catalog::Version version;
+  Error error;
 };
 
 class Replicator {
@@ -70,10 +99,13 @@ class Replicator {
   // The same after fetching the shape; retries for fetch_timeout while the source is away.
   using OpenDone = std::function<void(Result<std::shared_ptr<const OpenedVersion>>)>;
   void open(VersionSerial serial, OpenDone done);
-  // Somebody has read from the version: fill it.
+  // Somebody has read so much from an arriving version: fills it, as the policy says.
+  void note_read(Arrival& arrival, std::uint64_t bytes);
+  // Fills an arriving version, whatever the policy says.
   void want(VersionSerial serial);
 
   std::vector<std::pair<catalog::Version, ArrivalProgress>> arriving() const;
+  std::vector<Refusal> refusals() const;
   SourceStatus source_status() const;
 
  private:
@@ -81,23 +113,45 @@ class Replicator {
     std::vector<OpenDone> waiting;
     Clock::TimePoint deadline;
   };
+  struct FillWatch {
+    std::uint64_t moved = 0;  // bytes, when last looked at
+    Clock::TimePoint since{};
+    bool said = false;
+  };
 
+  // replicator.cpp: what exists, and filling
   Status resume_arrivals();
   Status reload_table();
-  void forget_one_complete();
   void mark_arriving(VersionSerial serial);
-  Status follow_once();
-  void follow(std::stop_token stop);
-  void add_remote(const catalog::VersionFacts& facts);
-  void fetch_shape_of(VersionSerial serial);
-  void finish_opening(VersionSerial serial, Result<std::shared_ptr<const OpenedVersion>> result);
+  std::vector<std::shared_ptr<Arrival>> open_arrivals() const;
   std::vector<catalog::Version> parent_candidates(const catalog::Version& version) const;
-  void run_fills(std::stop_token stop);
-  Status fill_and_land(const std::shared_ptr<Arrival>& arrival, std::stop_token stop);
+  Status fill(VersionSerial serial, std::stop_token stop);
+  Status fill_and_land(Arrival& arrival, std::stop_token stop);
+  Status turn_complete(const catalog::Version& version);
   Result<std::vector<std::shared_ptr<const DigestIndex>>> indexes_for(const Arrival& arrival);
 
+  // replicator_follow.cpp
+  Status follow_once();
+  void follow(std::stop_token stop);
+  void note_unreachable(const Error& error);
+  void note_reachable(std::optional<Uuid> repository);
+  Status check_identity(const source::CatalogSnapshot& snapshot);
+  Status take_catalog(const source::CatalogSnapshot& snapshot);
+  std::optional<std::string> add_remote(const catalog::VersionFacts& facts);
+  void watch_fills();
+
+  // replicator_open.cpp
+  void forget_one_complete();
+  void fetch_shape_of(VersionSerial serial);
+  Result<std::shared_ptr<Content>> fetch_content(const catalog::Version& version);
+  bool may_try_again(VersionSerial serial, const Error& error) const;
+  void begin_arrival(const catalog::Version& version, std::shared_ptr<Content> content);
+  void refuse(const catalog::Version& version, const Error& error);
+  void finish_opening(VersionSerial serial, Result<std::shared_ptr<const OpenedVersion>> result);
+
   repository::Repository& repository_;
-  source::Source& source_;
+  GatedSource gate_;
+  SpaceGate space_;
   const Clock& clock_;
   ReplicatorOptions options_;
   Logger logger_;
@@ -106,6 +160,7 @@ class Replicator {
   Executor shapes_;
   ArrivalContext context_;
   LocalVersions local_;
+  FillScheduler fills_;
 
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable_any changed_;
@@ -113,13 +168,16 @@ class Replicator {
   std::unordered_map<VersionSerial, catalog::Version> by_serial_;
   std::unordered_map<VersionSerial, std::shared_ptr<const OpenedVersion>> opened_;
   std::unordered_map<VersionSerial, Opening> opening_;
-  std::deque<VersionSerial> wanted_;  // to be filled, in this order
+  std::unordered_map<VersionSerial, Error> refused_;
   SourceStatus source_status_;
-  std::optional<std::uint64_t> change_number_;
   bool stopping_ = false;
 
+  // Only the thread that follows touches these (start() before it runs).
+  std::optional<source::KnownCatalog> known_catalog_;
+  std::optional<Clock::TimePoint> unreachable_since_;
+  std::unordered_map<VersionSerial, FillWatch> watches_;
+
   std::jthread follower_;
-  std::jthread filler_;
 };
 
 }  // namespace icbd::replicator

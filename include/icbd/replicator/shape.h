@@ -25,8 +25,9 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
                                              std::span<const catalog::Version> candidates,
                                              const applier::Policy& policy);
 
+// `wanted` is set to whether it was being filled.
 Result<std::shared_ptr<Content>> resume_content(repository::Repository& repository,
                                                 LocalVersions& local, source::Source& source,
-                                                const catalog::Version& version);
+                                                const catalog::Version& version, bool& wanted);
 
 }  // namespace icbd::replicator

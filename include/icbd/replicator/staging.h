@@ -54,7 +54,7 @@ class Staging {
 // Sets what the shape held back (mode, times, capabilities, attributes) and anything else that
 // differs, so that the inode is what the manifest says. Returns what had to be mended although
 // nothing was held back there (empty if nothing): worth a warning. `corrupt` if it cannot be
-// mended: another type, device, size or symlink target.
+// mended: another type or size (devices and symlink targets were compared with the shape).
 Result<std::string> finish_inode(const Staging& staging, InodeNumber inode,
                                  const manifest::Entry& entry);
 // Clears immutable and append-only attributes, so that a stream can be applied.

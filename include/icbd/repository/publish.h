@@ -28,6 +28,7 @@ struct PublishRequest {
 struct PublishProgress {
   std::atomic<std::uint64_t> bytes_total = 0;  // to be hashed; 0 until it is known
   std::atomic<std::uint64_t> bytes_done = 0;
+  std::atomic<bool> cancelled = false;  // set by whoever does not want it any more
 };
 
 struct PublishReport {

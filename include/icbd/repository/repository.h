@@ -6,13 +6,16 @@
 //   REPOSITORY/IMAGE/.publishing-…    a publication that has not been committed
 //   REPOSITORY/.icbd/catalog.sqlite3
 //   REPOSITORY/.icbd/lock             flock(2)ed by the daemon that has it open
+//   REPOSITORY/.icbd/repository.json          the repository's UUID
 //   REPOSITORY/.icbd/manifests/IMAGE/NUMBER
+//   REPOSITORY/.icbd/manifests/IMAGE/NUMBER.facts   what the catalog knows, if it gets lost
 //   REPOSITORY/.icbd/arriving/IMAGE/NUMBER    the durable pending map of an arriving version
 //
 // Purpose: names, paths and the order of durable steps; catalog and filesystem together.
 // Lifecycle: open() takes the lock, opens the catalog and recovers: what was not committed is
 // removed (unfinished publications, shapes that the catalog does not call shaped), what was
-// committed but not renamed is renamed; it logs what it did. The catalog decides, never a flag.
+// committed but not renamed is renamed; it logs what it found and did. The catalog decides, never
+// a flag. A directory that holds versions but no catalog is refused: `icbd fsck --repair` rebuilds.
 // Guarantees: thread-safe. Nothing is complete in the catalog before it is durable on disk.
 #pragma once
 
@@ -21,6 +24,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
@@ -28,6 +32,7 @@
 #include "icbd/base/unique_fd.h"
 #include "icbd/catalog/catalog.h"
 #include "icbd/manifest/page_store.h"
+#include "icbd/repository/finding.h"
 
 namespace icbd::repository {
 
@@ -41,6 +46,8 @@ class Repository {
   const std::filesystem::path& directory() const { return directory_; }
   catalog::Catalog& catalog() { return *catalog_; }
   const Logger& logger() const { return logger_; }
+  // What open() found out of order, and what it did about it.
+  const std::vector<Finding>& recovery_findings() const { return recovery_findings_; }
   // A descriptor of the repository's directory, for calls on its filesystem.
   int directory_fd() const { return directory_fd_.get(); }
 
@@ -52,7 +59,7 @@ class Repository {
   Status prepare_image(const std::string& image);
 
   // The root directory of a complete version; also in the moment between the catalog's commit and
-  // the renaming.
+  // the renaming. `corrupt` if what stands there is not the version (another UUID, writable).
   Result<unique_fd> open_version(const std::string& image, VersionNumber number) const;
   // The manifest's pages; opened once and shared while anyone holds it. With `create`, an empty
   // one for an arriving version.
@@ -60,11 +67,15 @@ class Repository {
                                                          VersionNumber number, bool create = false);
 
   // The last steps of a landing, after the caller has drained and closed every writer: syncfs,
-  // received UUID, read-only, sync, catalog commit (complete), rename, removal of the pending map.
+  // received UUID, read-only, sync, facts beside the manifest, catalog commit (complete), rename,
+  // removal of the pending map.
+  // Of a version that the catalog calls complete already: the steps after the commit.
   Status commit_landing(const catalog::Version& version);
   // Removes staging subvolume, manifest and pending map; the version is remote again.
   Status discard_arrival(const catalog::Version& version);
 
+  // Held by whoever publishes or adopts; waits for who does.
+  std::unique_lock<std::mutex> lock_publishing() { return std::unique_lock(publishing_); }
   // Held by whoever publishes; owns nothing if somebody publishes already.
   std::unique_lock<std::mutex> try_lock_publishing() {
     return std::unique_lock(publishing_, std::try_to_lock);
@@ -78,6 +89,7 @@ class Repository {
   unique_fd directory_fd_;
   unique_fd lock_;
   std::unique_ptr<catalog::Catalog> catalog_;
+  std::vector<Finding> recovery_findings_;
   struct OpenManifests;
   std::unique_ptr<OpenManifests> manifests_;
   std::mutex publishing_;

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 
@@ -30,8 +31,15 @@ struct MakeNode {
   std::string path; InodeNumber inode;
   std::uint64_t device = 0, mode = 0;
 };
-struct MakeFifo { std::string path; InodeNumber inode; };
-struct MakeSocket { std::string path; InodeNumber inode; };
+// Fifos and sockets have no device; the kernel names one all the same, and a mode.
+struct MakeFifo {
+  std::string path; InodeNumber inode;
+  std::uint64_t device = 0, mode = 0;
+};
+struct MakeSocket {
+  std::string path; InodeNumber inode;
+  std::uint64_t device = 0, mode = 0;
+};
 struct MakeSymlink { std::string path; InodeNumber inode; std::string target; };
 struct Rename { std::string path; std::string to; };
 // `path` is the new name, `existing` the name that is there (BTRFS_SEND_A_PATH_LINK).
@@ -41,10 +49,15 @@ struct RemoveDirectory { std::string path; };
 struct SetXattr { std::string path; std::string name; Bytes value; };
 struct RemoveXattr { std::string path; std::string name; };
 struct Write { std::string path; std::uint64_t offset = 0; ByteView data; };
+// Version 2. `data`, unpacked, are `unencoded_length` bytes; `unencoded_file_length` of them, from
+// `unencoded_offset` on, are the file's at `offset` (struct btrfs_ioctl_encoded_io_args in
+// linux/btrfs.h). `compression` is a BTRFS_ENCODED_IO_COMPRESSION_*. The kernel says nothing of
+// encryption for inline extents; of others it says 0, which is none.
 struct EncodedWrite {
   std::string path; std::uint64_t offset = 0;
   std::uint64_t unencoded_file_length = 0, unencoded_length = 0, unencoded_offset = 0;
-  std::uint32_t compression = 0, encryption = 0;
+  std::uint32_t compression = 0;
+  std::optional<std::uint32_t> encryption;
   ByteView data;
 };
 // Source and destination may be the same file. `source_uuid` names the subvolume that holds
@@ -57,7 +70,12 @@ struct Clone {
 struct Truncate { std::string path; std::uint64_t size = 0; };
 struct ChangeMode { std::string path; std::uint64_t mode = 0; };
 struct ChangeOwner { std::string path; std::uint64_t uid = 0, gid = 0; };
-struct SetTimes { std::string path; Timestamp accessed, modified, changed; };
+// `created` is not in streams of version 1, and always in those of version 3. No system call sets
+// it.
+struct SetTimes {
+  std::string path; Timestamp accessed, modified, changed;
+  std::optional<Timestamp> created = std::nullopt;
+};
 // Instead of Write in a stream without data (NO_FILE_DATA): these bytes changed.
 struct UpdateExtent { std::string path; ByteRange range; };
 // Version 2. `mode` is fallocate(2)'s.

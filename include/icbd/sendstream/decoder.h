@@ -1,13 +1,21 @@
 // Bytes in, commands out.
 //
-// Purpose: decodes a send stream of version 1 or 2 (version 3's commands are recognised) as it
-// arrives, in pieces of any size. Pure: no I/O, no logging.
+// Purpose: decodes a send stream of version 1, 2 or 3 as it arrives, in pieces of any size. Pure: no
+// I/O, no logging.
 // Lifecycle: feed() bytes, then next() until it returns nothing, and so on. After End, any
 // further byte is an error; an error is final.
 // Guarantees: each command's length is held against limits::sendstream_command before it is
-// buffered; its CRC32C is checked before it is parsed; every attribute is bounded; a missing,
-// repeated, oversized or unknown attribute and an unknown command are errors (corrupt or
-// unsupported) that name the command and the byte offset in the stream.
+// buffered; its CRC32C is checked before it is parsed; every attribute is bounded. Errors name the
+// command and its byte offset in the stream:
+//   corrupt      a wrong checksum; an attribute that is missing, there twice or too long; bytes
+//                after End
+//   unsupported  a version, a command or an attribute that is not known, or known in a later
+//                version only, or not an attribute of its command. Nothing is skipped: what is not
+//                understood may be what the version is about.
+// A flipped bit anywhere in a stream of the kernel is an error, or leaves every command as it was
+// (version 2 taken for version 3). The header's version has no checksum, and version 3 lays out
+// data in another way than version 1; they are told apart by the time of creation, which versions
+// from 2 on have and version 1 has not.
 // Not thread-safe.
 #pragma once
 

@@ -1,7 +1,9 @@
 // Commands in, bytes out: the decoder's inverse.
 //
 // Purpose: tests and, later, plain streams for people. Pure. decode(encode(c)) == c for every
-// command that the version has.
+// command that the version has (but for the time of creation, which version 1 leaves out and
+// version 3 sets to 0 if there is none). A stream of the kernel, decoded and encoded, is the same
+// bytes again.
 #pragma once
 
 #include "icbd/base/bytes.h"

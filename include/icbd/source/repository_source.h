@@ -18,7 +18,8 @@ class RepositorySource final : public Source {
   explicit RepositorySource(repository::Repository& repository);
   ~RepositorySource() override;
 
-  Result<std::optional<CatalogSnapshot>> catalog(std::optional<std::uint64_t> known) override;
+  Result<std::optional<CatalogSnapshot>> catalog(
+      const std::optional<KnownCatalog>& known) override;
   Status shape(const ShapeRequest& request, const ShapeSink& sink) override;
   Result<std::vector<Bytes>> pages(const Digest& manifest,
                                    std::span<const Digest> digests) override;
@@ -32,6 +33,7 @@ class RepositorySource final : public Source {
   std::shared_ptr<OpenVersion> find_open(const Digest& manifest);
 
   repository::Repository& repository_;
+  const Uuid session_ = Uuid::random();
   std::mutex mutex_;
   std::list<std::shared_ptr<OpenVersion>> open_;  // most recently used first
 };

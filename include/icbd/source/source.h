@@ -25,12 +25,23 @@
 
 namespace icbd::source {
 
-// All that a source has. `change_number` may be handed back to hear only of changes.
+// All that a source has. `known()` may be handed back to hear only of changes.
+struct KnownCatalog {
+  Uuid session;
+  std::uint64_t change_number = 0;
+  bool operator==(const KnownCatalog&) const = default;
+};
 struct CatalogSnapshot {
   Uuid repository;  // the source's identity: another one is another source
+  Uuid epoch;       // of its catalog: another one counts its changes anew
+  // Made anew whenever the source starts: a catalog that was restored from an old backup meanwhile
+  // may have come to the same change number with other content.
+  Uuid session;
   std::uint64_t change_number = 0;
   std::vector<std::string> images;
   std::vector<catalog::VersionFacts> versions;  // complete ones only
+
+  KnownCatalog known() const { return {session, change_number}; }
 };
 
 struct ShapeRequest {
@@ -70,8 +81,9 @@ class Source {
  public:
   virtual ~Source() = default;
 
-  // Nothing if the source's change number is still `known`.
-  virtual Result<std::optional<CatalogSnapshot>> catalog(std::optional<std::uint64_t> known) = 0;
+  // Nothing if `known` is still all there is.
+  virtual Result<std::optional<CatalogSnapshot>> catalog(
+      const std::optional<KnownCatalog>& known) = 0;
 
   // The metadata-only send of a version against the cheapest of the offered parents.
   virtual Status shape(const ShapeRequest& request, const ShapeSink& sink) = 0;

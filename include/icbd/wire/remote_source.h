@@ -9,7 +9,9 @@
 // Guarantees: thread-safe. Sinks and `received` run on the thread that called; a slow one holds up
 // the other calls of its connection only when reply_queue_bytes are waiting for it. A sink must
 // not call shape() or catalog(), nor `received` extents() of its own priority. A frame with a bad
-// checksum, sequence or length closes the connection and fails what was in flight with `corrupt`.
+// checksum, sequence or length closes the connection and fails what was in flight with
+// `unavailable`: it was damaged on the way, and asking again may help. An answer that is whole and
+// still not one to the request is `corrupt`.
 // Silence for longer than `stall_timeout` while something is awaited closes it with `timed_out`.
 #pragma once
 
@@ -45,7 +47,7 @@ class RemoteSource final : public source::Source {
   ~RemoteSource() override;
 
   Result<std::optional<source::CatalogSnapshot>> catalog(
-      std::optional<std::uint64_t> known) override;
+      const std::optional<source::KnownCatalog>& known) override;
   Status shape(const source::ShapeRequest& request, const source::ShapeSink& sink) override;
   Result<std::vector<Bytes>> pages(const Digest& manifest,
                                    std::span<const Digest> digests) override;

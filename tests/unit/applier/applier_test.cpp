@@ -214,11 +214,109 @@ TEST_F(ApplierCommands, FlagsThatForbidChangesAreSetAtTheEnd) {
   shell("chattr -i tree/d/renamed; chattr -a tree/d");
 }
 
-TEST_F(ApplierCommands, WhatIsNotSupportedSaysSo) {
-  for (const Command& command : std::vector<Command>{EncodedWrite{"f", 0, 1, 1, 0, 0, 0, {}},
-                                                     EnableVerity{"f", 1, 4096, {}, {}}}) {
+// These are kept, not dropped, and what is not known is refused.
+TEST_F(ApplierCommands, FlagsOfAllKindsAreSet) {
+  constexpr std::uint64_t sync = 1 << 5, no_dump = 1 << 8, no_access_time = 1 << 9;
+  constexpr std::uint64_t sync_directory = 1 << 10, stored_compressed = 1 << 11;
+  Applier applier = begin();
+  must(applier, MakeFile{"f", inode});
+  must(applier, MakeDirectory{"d", inode});
+  must(applier, FileAttributes{"f", sync | no_dump | no_access_time | stored_compressed});
+  must(applier, FileAttributes{"d", sync_directory});
+  EXPECT_EQ(flags_of("f"), FS_SYNC_FL | FS_NODUMP_FL | FS_NOATIME_FL);
+  EXPECT_EQ(flags_of("d"), FS_DIRSYNC_FL);
+  EXPECT_EQ(refused(applier, FileAttributes{"f", 1 << 12}).code(), ErrorCode::unsupported);
+}
+
+TEST_F(ApplierCommands, FsVerityIsEnabledOrTheVersionRefused) {
+  Applier applier = begin();
+  must(applier, MakeFile{"f", inode});
+  must(applier, Write{"f", 0, as_bytes("content")});
+  const Status enabled = applier.apply(EnableVerity{"f", 1, 4096, {}, {}});
+  if (enabled) {
+    EXPECT_NE(flags_of("f") & FS_VERITY_FL, 0);
+  } else {
+    EXPECT_EQ(enabled.error().code(), ErrorCode::unsupported);
+    EXPECT_THAT(enabled.error().message(),
+                testing::AllOf(HasSubstr("./f"), HasSubstr("no fs-verity")));
+  }
+  shell("rm tree/f");
+  Applier shape = begin({.policy = {}, .hold_back = true});
+  must(shape, MakeFile{"f", inode});
+  EXPECT_THAT(refused(shape, EnableVerity{"f", 1, 4096, {}, {}}).message(), HasSubstr("fs-verity"));
+}
+
+// A stream of version 2 says that a file has fs-verity, and cannot give it that.
+TEST_F(ApplierCommands, FsVerityIsNotStrippedByAnOlderStream) {
+  constexpr std::uint64_t verity = std::uint64_t{1} << 32;
+  Applier applier = begin();
+  must(applier, MakeFile{"f", inode});
+  must(applier, FileAttributes{"f", verity});
+  EXPECT_THAT(refused(applier, End{}).message(), HasSubstr("fs-verity"));
+}
+
+TEST_F(ApplierCommands, ThereAreBoundsOnCommandsAndInodes) {
+  Applier few_commands = begin({.policy = {}, .hold_back = false, .commands_max = 2});
+  must(few_commands, MakeFile{"f", inode});
+  EXPECT_EQ(refused(few_commands, End{}).code(), ErrorCode::too_large);
+
+  Applier few_inodes = begin({.policy = {}, .hold_back = false, .inodes_max = 5});
+  must(few_inodes, MakeFile{"1", inode});
+  must(few_inodes, MakeDirectory{"2", inode});
+  must(few_inodes, MakeSymlink{"3", inode, "x"});
+  must(few_inodes, MakeFifo{"4", inode});
+  must(few_inodes, Link{"another name is no inode", "1"});
+  must(few_inodes, MakeNode{"5", inode, 1, S_IFCHR});
+  EXPECT_EQ(refused(few_inodes, MakeSocket{"6", inode}).code(), ErrorCode::too_large);
+}
+
+// Each path of the stream is short enough; what they make together would not be.
+TEST_F(ApplierCommands, RenamesDoNotMakeTreesDeeperThanAnyPath) {
+  Applier applier = begin();
+  const auto nest = [&](const std::string& top, int levels) {
+    std::string path = top;
+    for (int level = 0; level < levels; ++level) {
+      must(applier, MakeDirectory{path, inode});
+      path += "/d";
+    }
+    return path;
+  };
+  const std::string bottom = nest("a", 1500);
+  nest("b", 500);
+  nest("c", 700);
+  must(applier, Rename{"b", bottom});
+  EXPECT_EQ(refused(applier, Rename{"c", bottom + "/d"}).code(), ErrorCode::too_large);
+}
+
+TEST_F(ApplierCommands, CompressedDataThatTheKernelRefusesAreUnpacked) {
+  // "abc" as a stored zlib stream, at an offset that is no sector's: only plain data can be there.
+  constexpr std::array<unsigned char, 14> packed = {0x78, 0x01, 0x01, 0x03, 0x00, 0xfc, 0xff,
+                                                    'a',  'b',  'c',  0x02, 0x4d, 0x01, 0x27};
+  const ByteView data = std::as_bytes(std::span(packed));
+  for (const bool write_encoded : {true, false}) {
+    shell("rm -f tree/f");
+    Applier applier = begin({.policy = {}, .hold_back = false, .write_encoded = write_encoded});
+    must(applier, MakeFile{"f", inode});
+    must(applier, Write{"f", 0, as_bytes("0123456789")});
+    must(applier, EncodedWrite{"f", 4, 3, 3, 0, 1, 0, data});
+    EXPECT_EQ(content("f"), "0123abc789");
+  }
+}
+
+TEST_F(ApplierCommands, CompressedDataAreHeldAgainstTheirBounds) {
+  const Bytes data(100);
+  const std::pair<EncodedWrite, ErrorCode> writes[] = {
+      {{"f", std::uint64_t{1} << 62, 10, 10, 0, 1, 0, data}, ErrorCode::too_large},
+      {{"f", 0, 1 << 20, 1 << 20, 0, 1, 0, data}, ErrorCode::too_large},
+      {{"f", 0, 10, 10, 5, 1, 0, data}, ErrorCode::corrupt},
+      {{"f", 0, 10, 10, 0, 9, 0, data}, ErrorCode::unsupported},
+      {{"f", 0, 10, 10, 0, 1, 1, data}, ErrorCode::unsupported},
+      {{"f", 7, 10, 10, 0, 1, 0, data}, ErrorCode::corrupt}};  // zeros are no zlib data
+  for (const auto& [write, code] : writes) {
+    shell("rm -f tree/f");
     Applier applier = begin();
-    EXPECT_EQ(refused(applier, command).code(), ErrorCode::unsupported);
+    must(applier, MakeFile{"f", inode});
+    EXPECT_EQ(refused(applier, write).code(), code) << write.offset;
   }
 }
 

@@ -1,6 +1,8 @@
 // Real streams of the running kernel, applied and compared with what was sent.
 #include <gtest/gtest.h>
 
+#include "icbd/sendstream/decoder.h"
+
 #include "applier_fixture.h"
 
 namespace icbd::applier {
@@ -118,6 +120,75 @@ TEST_P(KernelStreams, AnIncrementalStreamTheOtherWayRound) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Versions, KernelStreams, testing::Values("1", "2"));
+
+// Compressed extents as they are, for each algorithm: handed to the kernel, and unpacked here.
+class CompressedStreams : public ApplierTest, public testing::WithParamInterface<const char*> {
+ protected:
+  harness::LoopBtrfsOptions btrfs_options() const override {
+    return {.size_bytes = 1u << 30,
+            .mkfs_options = {},
+            .mount_options = std::string("compress-force=") + GetParam()};
+  }
+  void SetUp() override {
+    ApplierTest::SetUp();
+    if (IsSkipped() || HasFatalFailure()) return;
+    make_subvolume("tree");
+    shell(R"(cd tree
+      cat /usr/share/common-licenses/* >text; cat text text text >long
+      head -c 300000 /dev/zero >zeros
+      head -c 1000 text >inline
+      head -c 200000 /dev/urandom >random
+      cp /bin/bash program)");
+    publish("tree", "one");
+    shell(R"(cd tree
+      dd if=/dev/urandom of=long bs=1000 seek=77 count=1 conv=notrunc status=none
+      truncate -s 150001 zeros
+      cp --reflink=always program shared
+      rm program
+      cat text >>inline)");
+    publish("tree", "two");
+    ASSERT_GT(count_encoded(send("--proto 2 --compressed-data two")), 10);
+  }
+  // So that what the kernel was given is unpacked from the disk.
+  void forget_what_is_cached() {
+    known_ = {};
+    const Status remounted = btrfs_->remount();
+    ASSERT_TRUE(remounted) << remounted.error().message();
+    ASSERT_TRUE(known_.add(path() / "one"));
+  }
+  static int count_encoded(ByteView stream) {
+    sendstream::Decoder decoder;
+    decoder.feed(stream);
+    int count = 0;
+    while (!decoder.ended()) {
+      const auto command = decoder.next();
+      if (!command || !*command) return -1;
+      if (std::holds_alternative<sendstream::EncodedWrite>(**command)) ++count;
+    }
+    return count;
+  }
+};
+
+TEST_P(CompressedStreams, AreHandedToTheKernelOrUnpacked) {
+  for (const bool write_encoded : {true, false}) {
+    SCOPED_TRACE(write_encoded ? "handed to the kernel" : "unpacked");
+    const Options options{.policy = {}, .hold_back = false, .write_encoded = write_encoded};
+    const std::string full = write_encoded ? "full-1" : "full-2";
+    const std::string incremental = write_encoded ? "incremental-1" : "incremental-2";
+    make_subvolume(full);
+    stage("one", incremental);
+    const Status whole = apply_stream(send("--proto 2 --compressed-data two"), full, options);
+    ASSERT_TRUE(whole) << whole.error().message();
+    const Status part =
+        apply_stream(send("--proto 2 --compressed-data -p one two"), incremental, options);
+    ASSERT_TRUE(part) << part.error().message();
+    forget_what_is_cached();
+    EXPECT_EQ(difference("two", full), "");
+    EXPECT_EQ(difference("two", incremental), "");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Algorithms, CompressedStreams, testing::Values("zlib", "lzo", "zstd"));
 
 class InheritedAttributes : public ApplierTest {};
 

@@ -65,10 +65,30 @@ TEST_F(CatalogTest, BeginsEmpty) {
 }
 
 TEST_F(CatalogTest, HasOneIdentityForItsWholeLife) {
-  const Uuid uuid = catalog_->identity().uuid;
-  EXPECT_FALSE(uuid.is_null());
+  const NodeIdentity identity = catalog_->identity();
+  EXPECT_FALSE(identity.uuid.is_null());
+  EXPECT_FALSE(identity.epoch.is_null());
+  EXPECT_NE(identity.epoch, identity.uuid);
   reopen();
-  EXPECT_EQ(catalog_->identity().uuid, uuid);
+  EXPECT_EQ(catalog_->identity().uuid, identity.uuid);
+  EXPECT_EQ(catalog_->identity().epoch, identity.epoch);
+}
+
+TEST_F(CatalogTest, RemembersTheSourceThatItFollows) {
+  EXPECT_EQ(catalog_->followed_source().value(), std::nullopt);
+  FollowedSource source{Uuid::random(), Uuid::random(), UINT64_MAX};
+  ASSERT_TRUE(catalog_->set_followed_source(source));
+  source.change_number = 3;  // after the master's catalog came back from a backup
+  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_followed_source(source)); }), 0u);
+  reopen();
+  EXPECT_EQ(catalog_->followed_source().value(), source);
+}
+
+TEST_F(CatalogTest, FollowsNoSourceWithoutIdentity) {
+  for (const FollowedSource& source :
+       {FollowedSource{Uuid{}, Uuid::random(), 1}, FollowedSource{Uuid::random(), Uuid{}, 1}})
+    EXPECT_EQ(catalog_->set_followed_source(source).error().code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(catalog_->followed_source().value(), std::nullopt);
 }
 
 TEST_F(CatalogTest, KeepsEveryFactAcrossOpens) {
@@ -244,6 +264,41 @@ TEST_F(CatalogTest, CountsChangesAndNothingElse) {
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_shaped(serial, {})); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::complete)); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->versions()); }), 0u);
+}
+
+TEST_F(CatalogTest, KeepsThePlaceOfAnAdoptedVersion) {
+  const AdoptedPlace place{.path = "/srv/snapshots/win11.20260101", .subvolume = SubvolumeId(300)};
+  const auto serial = catalog_->add_version(make_facts("win11", 1), VersionState::complete, place);
+  ASSERT_TRUE(serial);
+  add(make_facts("win11", 2));
+  reopen();
+  EXPECT_EQ(catalog_->version(*serial)->place, place);
+  EXPECT_EQ(catalog_->version("win11", VersionNumber(2))->place, std::nullopt);
+}
+
+TEST_F(CatalogTest, KeepsWhatIsToBeAdoptedInItsOrder) {
+  const auto adoption = [](const std::string& path) {
+    return Adoption{.id = 0,
+                    .job = 0,
+                    .image = "win11",
+                    .place = {.path = path, .subvolume = SubvolumeId(300)},
+                    .uuid = Uuid::random()};
+  };
+  const std::vector<Adoption> first = {adoption("/b"), adoption("/a")};
+  const std::uint64_t job = catalog_->add_adoptions(first).value();
+  const std::uint64_t other = catalog_->add_adoptions({adoption("/c")}).value();
+  EXPECT_NE(job, other);
+  reopen();
+  const auto adoptions = catalog_->adoptions().value();
+  ASSERT_EQ(adoptions.size(), 3u);
+  EXPECT_EQ(adoptions[0].place, first[0].place);
+  EXPECT_EQ(adoptions[0].uuid, first[0].uuid);
+  EXPECT_EQ(adoptions[1].place.path, "/a");
+  EXPECT_EQ(adoptions[1].job, job);
+  EXPECT_EQ(adoptions[2].job, other);
+  for (const Adoption& each : adoptions) ASSERT_TRUE(catalog_->remove_adoption(each.id));
+  EXPECT_THAT(catalog_->adoptions().value(), IsEmpty());
+  EXPECT_GT(catalog_->add_adoptions({adoption("/d")}).value(), other);
 }
 
 TEST_F(CatalogTest, IsThreadSafe) {

@@ -26,7 +26,7 @@ TEST_F(SchemaTest, MakesADurableDatabaseForItsOwnerOnly) {
   open();
   EXPECT_EQ(sql("PRAGMA journal_mode"), "wal");
   EXPECT_EQ(sql("PRAGMA application_id"), std::to_string(0x69636264));
-  EXPECT_EQ(sql("PRAGMA user_version"), "1");
+  EXPECT_EQ(sql("PRAGMA user_version"), "3");
   struct stat status{};
   ASSERT_EQ(stat(file_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600u);
@@ -39,12 +39,15 @@ TEST_F(SchemaTest, TakesAnEmptyFileForNew) {
 
 TEST_F(SchemaTest, RefusesANewerSchemaWithWords) {
   open();
-  sql("PRAGMA user_version = 99");
+  sql("PRAGMA user_version = 99; PRAGMA journal_mode = DELETE");  // all of it in the one file
+  const Bytes before = read_file(file_, 1 << 20).value();
   const Error error = refused();
   EXPECT_EQ(error.code(), ErrorCode::unsupported);
   EXPECT_THAT(error.message(), HasSubstr("schema 99 is newer"));
   EXPECT_THAT(error.message(), HasSubstr("upgrade icbd"));
-  EXPECT_EQ(sql("PRAGMA user_version"), "99");
+  EXPECT_EQ(read_file(file_, 1 << 20).value(), before);
+  for (const char* suffix : {"-wal", "-shm", ".schema-99"})
+    EXPECT_FALSE(std::filesystem::exists(file_.string() + suffix)) << suffix;
 }
 
 TEST_F(SchemaTest, RefusesADatabaseOfAnotherApplication) {

@@ -170,6 +170,41 @@ TEST_F(CliTest, ARelativePathIsMadeAbsoluteHere) {
   EXPECT_EQ(out(), "job 7\n");
 }
 
+TEST_F(CliTest, AdoptsAndWaits) {
+  server.on("POST /api/images/win11/adoptions",
+            {{"job", "adopt-7"}, {"snapshots", {{{"path", "/srv/a"}}, {{"path", "/srv/b"}}}}});
+  const json done = {{"path", "/srv/a"}, {"version", version(4, "complete")}};
+  server.on("GET /api/jobs/adopt-7",
+            {{"id", "adopt-7"}, {"state", "running"}, {"snapshots", {done, {{"path", "/srv/b"}}}}});
+  fake.on_pause = [&] {
+    server.on("GET /api/jobs/adopt-7",
+              {{"id", "adopt-7"},
+               {"state", "failed"},
+               {"snapshots", {done, {{"path", "/srv/b"}, {"error", {{"message", "gone"}}}}}}});
+    return true;
+  };
+  EXPECT_EQ(run({"adopt", "win11", "/srv/a", "b", "--wait"}), exit_failed);
+  EXPECT_THAT(out(), HasSubstr("adopted /srv/a as win11@4\n"));
+  EXPECT_THAT(errors(), HasSubstr("gone"));
+}
+
+TEST_F(CliTest, AdoptsInTheBackgroundUnlessAsked) {
+  server.on("POST /api/images/win11/adoptions",
+            {{"job", "adopt-7"}, {"snapshots", {{{"path", "/srv/a"}}}}});
+  EXPECT_EQ(run({"adopt", "win11", "a"}), exit_done);
+  EXPECT_EQ(out(), "job adopt-7\n");
+  EXPECT_EQ(server.last_body(),
+            (json{{"paths", {"/home/operator/a"}}, {"keep_order", false}, {"dry_run", false}}));
+}
+
+TEST_F(CliTest, SaysWhatItWouldAdopt) {
+  server.on(
+      "POST /api/images/win11/adoptions",
+      {{"snapshots", {{{"path", "/srv/a"}, {"uuid", "u"}, {"created", "2026-01-01T03:00:00Z"}}}}});
+  EXPECT_EQ(run({"adopt", "win11", "/srv/a", "--dry-run"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("2026-01-01T03:00:00Z  u  /srv/a"));
+}
+
 TEST_F(CliTest, AFailedPublicationIsAFailure) {
   server.on("POST /api/images/win11/versions", {{"job", "7"}});
   server.on("GET /api/jobs/7", {{"id", "7"},

@@ -169,6 +169,23 @@ TEST_F(FilePageStoreTest, CutsOffATornTail) {
   }
 }
 
+TEST_F(FilePageStoreTest, ChangesNothingWhenItIsOpenedForLookingOnly) {
+  {
+    const auto store = open(true);
+    ASSERT_TRUE(store->add(page_of(1)));
+    ASSERT_TRUE(store->add(page_of(2)));
+  }
+  const Bytes full = content();
+  for (std::size_t length = 0; length <= full.size(); ++length) {
+    ASSERT_TRUE(replace_file(path_, ByteView(full).first(length)));
+    const auto store = FilePageStore::open_read_only(path_);
+    ASSERT_TRUE(store) << length;
+    EXPECT_EQ((*store)->contains(sha256(page_of(2))), length == full.size());
+    EXPECT_FALSE((*store)->add(page_of(3)));
+    EXPECT_EQ(content().size(), length);
+  }
+}
+
 TEST_F(FilePageStoreTest, CutsOffZerosThatAPowerCutLeft) {
   ASSERT_TRUE(open(true)->add(page_of(1)));
   const std::uintmax_t size = file_size();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include "harness/temporary_directory.h"
+
 namespace icbd::master {
 namespace {
 
@@ -9,7 +11,24 @@ using nlohmann::json;
 
 // The publish routes over jobs that publish nothing and end at once.
 struct PublishRoutes : ::testing::Test {
-  PublishRoutes() { add_publish_routes(router, jobs); }
+  PublishRoutes() {
+    add_publish_routes(router, jobs);
+    add_adoption_routes(router, adoptions, [this](const repository::AdoptionRequest& request) {
+      planned = request;
+      return Result<std::vector<repository::AdoptionCandidate>>({{.path = request.paths.front(),
+                                                                  .subvolume = SubvolumeId(300),
+                                                                  .uuid = Uuid::random(),
+                                                                  .created = {}}});
+    });
+    add_job_routes(router, jobs, adoptions);
+  }
+
+  Result<rest::Response> post_adoption(json body) {
+    return router({.method = "POST",
+                   .path = {"api", "images", "win11", "adoptions"},
+                   .query = {},
+                   .body = std::move(body)});
+  }
 
   Result<rest::Response> post(const std::string& image, json body) {
     return router({.method = "POST",
@@ -37,6 +56,18 @@ struct PublishRoutes : ::testing::Test {
             .version = {}, .bytes_hashed = 4, .bytes_inherited = 6, .warnings = {"careful"}};
       },
       make_silent_logger()};
+  harness::TemporaryDirectory directory = harness::TemporaryDirectory::create().value();
+  std::unique_ptr<catalog::Catalog> catalog =
+      catalog::Catalog::open(directory.path() / "catalog").value();
+  repository::AdoptionRequest planned;
+  AdoptionJobs adoptions{*catalog,
+                         [](const catalog::Adoption& adoption,
+                            repository::PublishProgress&) -> Result<repository::PublishReport> {
+                           if (adoption.place.path == "/gone")
+                             return fail(ErrorCode::corrupt, "it is missing");
+                           return repository::PublishReport{};
+                         },
+                         make_silent_logger()};
   rest::Router router;
 };
 
@@ -84,9 +115,49 @@ TEST_F(PublishRoutes, BadRequestsAreRefusedNamingTheTrouble) {
 }
 
 TEST_F(PublishRoutes, AnUnknownJobIsNotFound) {
-  const auto response =
-      router({.method = "GET", .path = {"api", "jobs", "9"}, .query = {}, .body = nullptr});
-  EXPECT_EQ(response.error().code(), ErrorCode::not_found);
+  for (const char* id : {"9", "adopt-9", "adopt-"}) {
+    const auto response =
+        router({.method = "GET", .path = {"api", "jobs", id}, .query = {}, .body = nullptr});
+    EXPECT_EQ(response.error().code(), ErrorCode::not_found) << id;
+  }
+}
+
+TEST_F(PublishRoutes, AdoptingIsAJobToo) {
+  const auto started = post_adoption({{"paths", {"/srv/a", "/srv/b"}}, {"keep_order", true}});
+  ASSERT_TRUE(started) << started.error().message();
+  EXPECT_EQ(started->status, 202);
+  EXPECT_EQ(started->body["snapshots"][0]["path"], "/srv/a");
+  EXPECT_EQ(planned.image, "win11");
+  EXPECT_EQ(planned.paths.size(), 2u);
+  EXPECT_TRUE(planned.keep_order);
+  const json done = job(started->body["job"]);
+  EXPECT_EQ(done["state"], "done");
+  EXPECT_EQ(done["snapshots"].size(), 1u);
+  EXPECT_TRUE(done["snapshots"][0].contains("version"));
+}
+
+TEST_F(PublishRoutes, AnAdoptionThatFailsSaysWhy) {
+  const json failed = job(post_adoption({{"paths", {"/gone"}}})->body["job"]);
+  EXPECT_EQ(failed["state"], "failed");
+  EXPECT_EQ(failed["error"]["message"], "it is missing");
+}
+
+TEST_F(PublishRoutes, ADryRunAdoptsNothing) {
+  const auto response = post_adoption({{"paths", {"/srv/a"}}, {"dry_run", true}});
+  ASSERT_TRUE(response) << response.error().message();
+  EXPECT_EQ(response->status, 200);
+  EXPECT_FALSE(response->body.contains("job"));
+  EXPECT_TRUE(catalog->adoptions()->empty());
+}
+
+TEST_F(PublishRoutes, BadAdoptionsAreRefused) {
+  for (const json& body :
+       {json(nullptr), json::array(), json{{"paths", "/a"}}, json{{"paths", {7}}},
+        json{{"paths", {"/a"}}, {"dry_run", "yes"}}, json{{"paths", {"/a"}}, {"order", "given"}}}) {
+    const auto response = post_adoption(body);
+    ASSERT_FALSE(response) << body;
+    EXPECT_EQ(response.error().code(), ErrorCode::invalid_argument);
+  }
 }
 
 }  // namespace

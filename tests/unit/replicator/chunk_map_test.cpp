@@ -42,6 +42,16 @@ TEST(ChunkMap, OnlyPendingChunksAreClaimedAndOnlyOnce) {
   EXPECT_TRUE(map.claim(ChunkNumber(1)));
 }
 
+TEST(ChunkMap, ADamagedChunkIsToBeFilledAgain) {
+  ChunkMap map(three_files());
+  map.advance(ChunkNumber(1), ChunkState::done);
+  map.revoke(ChunkNumber(1));
+  EXPECT_EQ(map.state(ChunkNumber(1)), ChunkState::pending);
+  EXPECT_EQ(map.done_count(), 0u);
+  map.revoke(ChunkNumber(0));
+  EXPECT_EQ(map.state(ChunkNumber(0)), ChunkState::unresolved) << "only what was done";
+}
+
 TEST(ChunkMap, ARangeIsDoneWhenEveryChunkThatItTouchesIs) {
   ChunkMap map(three_files());
   const FileIndex file(1);

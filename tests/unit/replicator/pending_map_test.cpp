@@ -8,6 +8,7 @@ namespace {
 PendingMap example() {
   PendingMap map;
   map.manifest = sha256(as_bytes("a manifest"));
+  map.wanted = true;
   map.lineages.resize(3);
   map.lineages[1].parent = FileIndex(7);
   map.lineages[1].updated = {{0, 4096}, {131072, 8192}};
@@ -21,6 +22,7 @@ TEST(PendingMap, ComesBackAsItWas) {
   const auto decoded = decode_pending_map(encode(map), 3, 9);
   ASSERT_TRUE(decoded.has_value()) << decoded.error().message();
   EXPECT_EQ(decoded->manifest, map.manifest);
+  EXPECT_TRUE(decoded->wanted);
   EXPECT_EQ(decoded->done, map.done);
   ASSERT_EQ(decoded->lineages.size(), 3u);
   EXPECT_FALSE(decoded->lineages[0].parent);

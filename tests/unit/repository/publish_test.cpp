@@ -198,7 +198,8 @@ TEST_F(PublishTest, AFailureHalfwayLeavesTheVersionsBefore) {
   in_live("truncate -s 65T huge");
   EXPECT_FALSE(try_publish("disk", live()));
   EXPECT_EQ(names_in(directory() / "disk"), std::vector<std::string>{"1"});
-  EXPECT_EQ(names_in(directory() / ".icbd/manifests/disk"), std::vector<std::string>{"1"});
+  EXPECT_EQ(names_in(directory() / ".icbd/manifests/disk"),
+            (std::vector<std::string>{"1", "1.facts"}));
 }
 
 }  // namespace

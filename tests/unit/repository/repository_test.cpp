@@ -146,6 +146,11 @@ TEST_F(LandingTest, NeverReplacesAVersion) {
 TEST_F(LandingTest, ACompleteVersionIsThereBeforeItIsRenamed) {
   const catalog::Version version = make_arrival();
   EXPECT_FALSE(repository_->open_version("disk", VersionNumber(1))) << "it is arriving";
+  {
+    const auto sealed = open_file(staging(), O_RDONLY | O_DIRECTORY);
+    ASSERT_TRUE(btrfs::set_received(sealed->get(), version.facts.uuid, 17));
+    ASSERT_TRUE(btrfs::set_read_only(sealed->get(), true));
+  }
   ASSERT_TRUE(repository_->catalog().set_state(version.serial, VersionState::complete));
   const auto root = repository_->open_version("disk", VersionNumber(1));
   EXPECT_TRUE(root) << root.error().message();

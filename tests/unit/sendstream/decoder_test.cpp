@@ -166,16 +166,34 @@ TEST(Decoder, BytesAfterTheEndAreAnError) {
   EXPECT_EQ(decoder.finish().error().code(), ErrorCode::corrupt);
 }
 
-TEST(Decoder, ATimeOfCreationIsAcceptedAsTheKernelSendsIt) {
-  Bytes times = encode(SetTimes{"f", {1, 2}, {3, 4}, {5, 6}}, 2).value();
+// The one thing that tells a stream of version 1 from one of version 3 if the header is damaged.
+TEST(Decoder, TheTimeOfCreationIsNotInVersion1AndAlwaysInVersion3) {
+  const SetTimes without{"f", {1, 2}, {3, 4}, {5, 6}};
+  SetTimes with = without;
+  with.created = Timestamp{7, 8};
+  const auto decode_in = [](std::uint32_t stream_version, const SetTimes& times) {
+    // Version 2 has both forms.
+    return decode_all(joined({encode_header(stream_version), encode(times, 2).value()}));
+  };
+  EXPECT_EQ(decode_in(1, without).lines, dumps({without}));
+  EXPECT_EQ(decode_in(2, without).lines, dumps({without}));
+  EXPECT_EQ(decode_in(2, with).lines, dumps({with}));
+  EXPECT_EQ(decode_in(3, with).lines, dumps({with}));
+  EXPECT_THAT(decode_in(1, with).status.error().message(), HasSubstr("created"));
+  EXPECT_THAT(decode_in(3, without).status.error().message(), HasSubstr("created is missing"));
+}
+
+TEST(Decoder, AttributesOfOtherCommandsAreUnsupportedNotSkipped) {
   ByteWriter attributes;
-  attributes.write_bytes(ByteView(times).subspan(wire::command_header_size));
-  attributes.write(static_cast<std::uint16_t>(wire::Attribute::created));
-  attributes.write(std::uint16_t{12});
-  attributes.write_bytes(Bytes(12));
+  const Bytes unlink = encode(Unlink{"f"}, 2).value();
+  attributes.write_bytes(ByteView(unlink).subspan(wire::command_header_size));
+  attributes.write(static_cast<std::uint16_t>(wire::Attribute::uid));
+  attributes.write(std::uint16_t{8});
+  attributes.write(std::uint64_t{0});
   const Decoded decoded =
-      decode_all(joined({encode_header(2), raw_command(20, attributes.view())}));
-  EXPECT_EQ(decoded.lines, dumps({SetTimes{"f", {1, 2}, {3, 4}, {5, 6}}}));
+      decode_all(joined({encode_header(2), raw_command(11, attributes.view())}));
+  EXPECT_EQ(decoded.status.error().code(), ErrorCode::unsupported);
+  EXPECT_THAT(decoded.status.error().message(), HasSubstr("uid does not belong"));
 }
 
 }  // namespace

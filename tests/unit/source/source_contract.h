@@ -213,6 +213,7 @@ TYPED_TEST_P(SourceContract, CatalogHasEverythingComplete) {
   ASSERT_TRUE(answer->has_value());
   const CatalogSnapshot& snapshot = **answer;
   EXPECT_EQ(snapshot.repository, this->repository_->catalog().identity().uuid);
+  EXPECT_EQ(snapshot.epoch, this->repository_->catalog().identity().epoch);
   EXPECT_EQ(snapshot.images, std::vector<std::string>{"disk"});
   EXPECT_EQ(snapshot.versions, (std::vector{this->first_, this->second_}));
 }
@@ -220,7 +221,7 @@ TYPED_TEST_P(SourceContract, CatalogHasEverythingComplete) {
 TYPED_TEST_P(SourceContract, CatalogSaysNothingWithoutAChange) {
   const auto answer = this->source_->catalog(std::nullopt);
   ASSERT_TRUE(answer && answer->has_value());
-  const std::uint64_t known = (*answer)->change_number;
+  const KnownCatalog known = (*answer)->known();
   const auto unchanged = this->source_->catalog(known);
   ASSERT_TRUE(unchanged) << unchanged.error().message();
   EXPECT_FALSE(unchanged->has_value());
@@ -230,7 +231,17 @@ TYPED_TEST_P(SourceContract, CatalogSaysNothingWithoutAChange) {
   ASSERT_TRUE(changed) << changed.error().message();
   ASSERT_TRUE(changed->has_value());
   EXPECT_EQ((*changed)->versions.size(), 3u);
-  EXPECT_GT((*changed)->change_number, known);
+  EXPECT_GT((*changed)->change_number, known.change_number);
+}
+
+TYPED_TEST_P(SourceContract, CatalogIsToldAnewToWhoKnowsItFromAnotherSession) {
+  const auto answer = this->source_->catalog(std::nullopt);
+  ASSERT_TRUE(answer && answer->has_value());
+  KnownCatalog known = (*answer)->known();
+  known.session = Uuid::random();
+  const auto again = this->source_->catalog(known);
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_TRUE(again->has_value()) << "the catalog may have been restored from a backup meanwhile";
 }
 
 TYPED_TEST_P(SourceContract, CatalogHidesWhatIsNotComplete) {
@@ -427,7 +438,9 @@ TYPED_TEST_P(SourceContract, ManyThreadsAskAtOnce) {
 }
 
 REGISTER_TYPED_TEST_SUITE_P(SourceContract, CatalogHasEverythingComplete,
-                            CatalogSaysNothingWithoutAChange, CatalogHidesWhatIsNotComplete,
+                            CatalogSaysNothingWithoutAChange,
+                            CatalogIsToldAnewToWhoKnowsItFromAnotherSession,
+                            CatalogHidesWhatIsNotComplete,
                             ShapeAgainstNothingIsFull, ShapeAgainstTheParentIsSmall,
                             ShapeAgainstALaterVersion, ShapeIsNeverAgainstItself,
                             ShapeEndsWithItsSink, PagesAreWhatTheirDigestsSay,

@@ -35,6 +35,8 @@ catalog::VersionFacts make_version(const Digest& manifest) {
 
 FakeSource::FakeSource() : manifest(sha256(as_bytes("manifest"))), shape_bytes(make_shape()) {
   snapshot = {.repository = Uuid::random(),
+              .epoch = Uuid::random(),
+              .session = Uuid::random(),
               .change_number = 9,
               .images = {"empty", "win11"},
               .versions = {make_version(manifest)}};
@@ -45,9 +47,9 @@ FakeSource::FakeSource() : manifest(sha256(as_bytes("manifest"))), shape_bytes(m
 }
 
 Result<std::optional<source::CatalogSnapshot>> FakeSource::catalog(
-    std::optional<std::uint64_t> known) {
+    const std::optional<source::KnownCatalog>& known) {
   pass_gate();
-  if (known == snapshot.change_number) return std::nullopt;
+  if (known == snapshot.known()) return std::nullopt;
   return snapshot;
 }
 

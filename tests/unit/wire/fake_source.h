@@ -19,7 +19,7 @@ class FakeSource final : public source::Source {
   FakeSource();
 
   Result<std::optional<source::CatalogSnapshot>> catalog(
-      std::optional<std::uint64_t> known) override;
+      const std::optional<source::KnownCatalog>& known) override;
   Status shape(const source::ShapeRequest& request, const source::ShapeSink& sink) override;
   Result<std::vector<Bytes>> pages(const Digest& manifest,
                                    std::span<const Digest> digests) override;

@@ -46,8 +46,9 @@ TEST(Messages, HelloOfAnotherVersionIsReadNoFurtherThanItsVersion) {
 }
 
 TEST(Messages, CatalogRequest) {
-  expect_strict(encode(CatalogRequest{.known = 77}), decode_catalog_request);
-  EXPECT_EQ(decode_catalog_request(encode(CatalogRequest{.known = 77}))->known, 77u);
+  const source::KnownCatalog known{.session = Uuid::random(), .change_number = 77};
+  expect_strict(encode(CatalogRequest{.known = known}), decode_catalog_request);
+  EXPECT_EQ(decode_catalog_request(encode(CatalogRequest{.known = known}))->known, known);
   EXPECT_EQ(decode_catalog_request(encode(CatalogRequest{}))->known, std::nullopt);
   EXPECT_FALSE(decode_catalog_request(Bytes{std::byte{2}}));
 }
@@ -59,7 +60,8 @@ TEST(Messages, CatalogReply) {
   const auto decoded = decode_catalog_reply(payload);
   ASSERT_TRUE(*decoded);
   EXPECT_EQ((*decoded)->repository, source.snapshot.repository);
-  EXPECT_EQ((*decoded)->change_number, source.snapshot.change_number);
+  EXPECT_EQ((*decoded)->epoch, source.snapshot.epoch);
+  EXPECT_EQ((*decoded)->known(), source.snapshot.known());
   EXPECT_EQ((*decoded)->images, source.snapshot.images);
   EXPECT_EQ((*decoded)->versions, source.snapshot.versions);
   EXPECT_EQ(*decode_catalog_reply(encode(CatalogReply())), std::nullopt);

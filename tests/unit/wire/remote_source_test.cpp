@@ -60,9 +60,9 @@ TEST_F(RemoteSourceTest, CatalogComesWholeAndThenOnlyWhenItChanged) {
   ASSERT_TRUE(first) << first.error().message();
   ASSERT_TRUE(*first);
   EXPECT_EQ((*first)->versions, fake.snapshot.versions);
-  EXPECT_EQ(*remote->catalog((*first)->change_number), std::nullopt);
+  EXPECT_EQ(*remote->catalog((*first)->known()), std::nullopt);
   fake.snapshot.change_number = 10;
-  EXPECT_EQ((*remote->catalog((*first)->change_number))->change_number, 10u);
+  EXPECT_EQ((*remote->catalog((*first)->known()))->change_number, 10u);
 }
 
 TEST_F(RemoteSourceTest, CatalogMayBeLargerThanAFrame) {
@@ -206,7 +206,7 @@ TEST_F(RemoteSourceTest, EightThreadsMixTheirCalls) {
                                       expect_right(data);
                                       return Status();
                                     }));
-        EXPECT_TRUE(remote->catalog(round));
+        EXPECT_TRUE(remote->catalog(source::KnownCatalog{.session = {}, .change_number = round}));
         EXPECT_TRUE(remote->pages(fake.manifest, std::vector{fake.page_set.begin()->first}));
         EXPECT_TRUE(remote->shape({.manifest = fake.manifest, .offered = {}}, ignore_shape));
       }
@@ -250,13 +250,13 @@ TEST_F(RemoteSourceTest, ASlowCallerGetsEverythingAndHoldsUpNoOtherCall) {
 }
 
 TEST_F(RemoteSourceTest, ASlowCallerWithMoreThanItsQueueHoldsIsNotTakenForASilentMaster) {
-  const auto remote = connect(100ms);
+  const auto remote = connect(500ms);
   const auto extents = FakeSource::chunks(2 * reply_queue_bytes / limits::chunk_size);
   bool first = true;
   const Status done = remote->extents(fake.manifest, extents, source::Priority::bulk,
                                       [&](const source::ExtentData&) {
                                         if (std::exchange(first, false))
-                                          std::this_thread::sleep_for(300ms);  // over the timeout
+                                          std::this_thread::sleep_for(900ms);  // over the timeout
                                         return Status();
                                       });
   EXPECT_TRUE(done) << done.error().message();
@@ -383,7 +383,7 @@ struct MisbehavingMaster : ::testing::Test {
 };
 
 TEST_F(MisbehavingMaster, BadChecksum) {
-  expect_failure(ErrorCode::corrupt, [&](FrameSocket&, int fd) {
+  expect_failure(ErrorCode::unavailable, [&](FrameSocket&, int fd) {
     Bytes bytes = testing::raw_frame(reply_header(FrameType::extents_reply), Bytes(50));
     bytes.back() ^= std::byte{1};
     ASSERT_TRUE(write_all(fd, bytes));
@@ -391,7 +391,7 @@ TEST_F(MisbehavingMaster, BadChecksum) {
 }
 
 TEST_F(MisbehavingMaster, WrongSequence) {
-  expect_failure(ErrorCode::corrupt, [&](FrameSocket&, int fd) {
+  expect_failure(ErrorCode::unavailable, [&](FrameSocket&, int fd) {
     FrameHeader header = reply_header(FrameType::extents_end);
     header.sequence = 5;
     ASSERT_TRUE(write_all(fd, testing::raw_frame(header, {})));
@@ -399,7 +399,7 @@ TEST_F(MisbehavingMaster, WrongSequence) {
 }
 
 TEST_F(MisbehavingMaster, AnswerToNobodysRequest) {
-  expect_failure(ErrorCode::corrupt, [&](FrameSocket& frames, int) {
+  expect_failure(ErrorCode::unavailable, [&](FrameSocket& frames, int) {
     ASSERT_TRUE(frames.send({.type = FrameType::extents_end, .request_id = request_id + 1}));
   });
 }

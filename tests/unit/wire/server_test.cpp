@@ -98,7 +98,7 @@ TEST_F(ServeConnection, ARepeatedRequestFrameEndsTheConnection) {
   greet();
   const Bytes request =
       testing::raw_frame({.type = FrameType::catalog, .request_id = 1, .sequence = 1},
-                         encode(CatalogRequest{.known = source.snapshot.change_number}));
+                         encode(CatalogRequest{.known = source.snapshot.known()}));
   ASSERT_TRUE(write_all(fd, request));
   ASSERT_TRUE(client->receive());
   ASSERT_TRUE(write_all(fd, request));
@@ -109,7 +109,7 @@ TEST_F(ServeConnection, RequestsAreAnsweredInOrder) {
   greet();
   for (std::uint32_t id = 1; id <= 3; ++id)
     ASSERT_TRUE(client->send({.type = FrameType::catalog, .request_id = id},
-                             encode(CatalogRequest{.known = source.snapshot.change_number})));
+                             encode(CatalogRequest{.known = source.snapshot.known()})));
   for (std::uint32_t id = 1; id <= 3; ++id) EXPECT_EQ(client->receive()->header.request_id, id);
   EXPECT_EQ(counters.requests, 3u);
 }

@@ -1,6 +1,7 @@
 #!/bin/bash
 # Makes the golden streams of this directory anew: streams of the running kernel and what the dump
-# of each must be. Needs root, btrfs-progs 6.0 or newer, and the built tool that writes the dumps:
+# of each must be. Needs root, btrfs-progs 6.0 or newer, acl, attr, and the built tool that writes
+# the dumps:
 #   make.sh BUILD_DIRECTORY/tests/sendstream_dump
 # Look through `git diff` of the .dump files afterwards: they are the expectation.
 set -euo pipefail
@@ -88,11 +89,85 @@ rm fifo
 cd ..
 btrfs -q subvolume snapshot -r tree two
 
+# Extents of their own, shared with another place, another file, and the parent's file.
+btrfs -q subvolume create reflinks
+for part in a b c d; do blocks reflinks/source "$part" "$(($(printf '%d' "'$part") - 97))" 1; done
+share reflinks/source reflinks/other-file 4096 0 8192
+btrfs -q subvolume snapshot -r reflinks reflinks-one
+share reflinks/source reflinks/source 0 16384 8192
+share reflinks/source reflinks/new-file 8192 4096 4096
+share reflinks-one/source reflinks/other-file 12288 65536 4096
+btrfs -q subvolume snapshot -r reflinks reflinks-two
+
+# Preallocated, punched, cut and grown.
+btrfs -q subvolume create holes
+blocks holes/punched p 0 6
+blocks holes/cut c 0 3
+blocks holes/grown g 0 1
+fallocate -l 8192 holes/preallocated
+btrfs -q subvolume snapshot -r holes holes-one
+fallocate -p -o 4096 -l 8192 holes/punched
+truncate -s 5000 holes/cut
+truncate -s 1M holes/grown
+blocks holes/grown g 255 1
+blocks holes/preallocated x 1 1
+fallocate -l 16384 holes/preallocated
+btrfs -q subvolume snapshot -r holes holes-two
+
+# Everything that is not bytes: names, owners, attributes, flags.
+btrfs -q subvolume create metadata
+mkdir metadata/directory
+echo content >metadata/file
+echo program >metadata/program
+ln metadata/file metadata/directory/second-name
+ln metadata/file metadata/third-name
+setfattr -n user.goes -v away metadata/file
+setfattr -n trusted.stays -v here metadata/file
+btrfs -q subvolume snapshot -r metadata metadata-one
+setfattr -x user.goes metadata/file
+setfattr -n user.long -v "$(printf 'x%.0s' $(seq 2000))" metadata/file
+setfattr -n user.binary -v 0x00ff0a metadata/directory
+setfattr -n security.capability -v 0x0100000200200000000000000000000000000000 metadata/program
+setfacl -m u:1000:r metadata/file
+setfacl -d -m g:1001:rx metadata/directory
+chmod 4755 metadata/program
+chown -h 1000:1001 metadata/directory
+touch -d '2001-02-03 04:05:06.789' metadata/program
+touch -d '1965-01-01' metadata/directory
+rm metadata/third-name
+ln metadata/file metadata/fourth-name
+mv metadata/directory/second-name metadata/second-name
+for flag in A S d; do chattr "+$flag" metadata/file; done
+chattr +i metadata/program
+chattr +a metadata/directory
+btrfs -q subvolume snapshot -r metadata metadata-two
+chattr -i metadata/program
+chattr -a metadata/directory
+
 btrfs -q send --proto 1 -f "$here/full-v1.stream" one
 btrfs -q send --proto 2 -f "$here/full-v2.stream" one
 btrfs -q send --proto 2 -p one -f "$here/incremental-v2.stream" two
 btrfs -q send --proto 2 --no-data -p one -f "$here/shape-v2.stream" two
 btrfs -q send --proto 1 --no-data -p one -f "$here/shape-v1.stream" two
+for pair in reflinks holes metadata; do
+  btrfs -q send --proto 1 -p "$pair-one" -f "$here/$pair-v1.stream" "$pair-two"
+  btrfs -q send --proto 2 -p "$pair-one" -f "$here/$pair-v2.stream" "$pair-two"
+done
+
+# Compressed extents as they are: whole ones, the last one of a file, an inline one, and one of
+# which a file holds only the middle.
+for algorithm in zlib lzo zstd; do
+  mount -o "remount,compress-force=$algorithm" "$mountpoint"
+  tree=compressed-$algorithm
+  btrfs -q subvolume create "$tree"
+  python3 -c 'print(*(n // 500 for n in range(60000)))' >"$tree/text"
+  printf 'inline%.0s' $(seq 250) >"$tree/inline"
+  sync -f "$tree"
+  share "$tree/text" "$tree/middle" 40960 0 8192
+  blocks "$tree/text" x 8 1
+  btrfs -q subvolume snapshot -r "$tree" "$tree-one"
+  btrfs -q send --proto 2 --compressed-data -f "$here/$tree-v2.stream" "$tree-one"
+done
 
 chmod 644 "$here"/*.stream
 for stream in "$here"/*.stream; do

@@ -1,0 +1,26 @@
+// The plain bytes of an EncodedWrite.
+//
+// Purpose: for who cannot hand a compressed extent to the kernel as it is. Pure. Knows what BTRFS
+// writes: zlib, zstd, and LZO1X in sectors of 4 to 64 KiB.
+// Guarantees: at most limits::extent_length bytes are unpacked, whatever the data says, and zstd's
+// window is bounded by the same. Data that unpack to less than `unencoded_length` are followed by
+// zeros, and what is beyond it is dropped, as the kernel does on reading (linux/btrfs.h, struct
+// btrfs_ioctl_encoded_io_args).
+// Thread-safe.
+#pragma once
+
+#include "icbd/base/bytes.h"
+#include "icbd/base/error.h"
+#include "icbd/sendstream/command.h"
+
+namespace icbd::sendstream {
+
+// `corrupt` if the lengths do not fit one another; `too_large` if the extent is longer than BTRFS
+// has any; `unsupported` for an encryption or a compression that is not known.
+Status check_encoding(const EncodedWrite& command);
+
+// Exactly `unencoded_file_length` bytes, which belong at `offset` of the file. Fails as
+// check_encoding() does, and as `corrupt` if the data do not unpack.
+Result<Bytes> decompress(const EncodedWrite& command);
+
+}  // namespace icbd::sendstream

@@ -1,0 +1,111 @@
+#include "icbd/replicator/fill_scheduler.h"
+
+#include <algorithm>
+
+namespace icbd::replicator {
+namespace {
+
+// A wake-up that no entry asked for.
+constexpr auto idle = std::chrono::hours(1);
+
+bool is_temporary(ErrorCode code) {
+  return code == ErrorCode::unavailable || code == ErrorCode::timed_out;
+}
+
+// Errors that are waited out alike.
+ErrorCode kind_of(ErrorCode code) {
+  if (is_temporary(code)) return ErrorCode::unavailable;
+  return code == ErrorCode::no_space ? code : ErrorCode::io;
+}
+
+}  // namespace
+
+void FillScheduler::start() {
+  for (unsigned i = 0; i < options_.images_at_once; ++i)
+    threads_.emplace_back([this](std::stop_token stop) { work(stop); });
+}
+
+void FillScheduler::stop() {
+  for (std::jthread& thread : threads_) thread.request_stop();
+  threads_.clear();  // joins
+}
+
+void FillScheduler::add(VersionSerial serial, const std::string& image) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (std::ranges::any_of(queue_, [&](const Entry& entry) { return entry.serial == serial; }))
+      return;
+    queue_.push_back({.serial = serial, .image = image, .failed = {}, .backoff = {}});
+  }
+  changed_.notify_all();
+}
+
+void FillScheduler::retry_now() {
+  {
+    const std::lock_guard lock(mutex_);
+    ++retries_;
+    for (Entry& entry : queue_) {
+      entry.due = {};
+      if (entry.backoff) entry.backoff->reset();
+    }
+  }
+  changed_.notify_all();
+}
+
+// With mutex_ held. The end if nothing may begin; `wake_at` is then brought forward to when.
+FillScheduler::Queue::iterator FillScheduler::next_due(Instant now, Instant& wake_at) {
+  return std::ranges::find_if(queue_, [&](const Entry& entry) {
+    if (entry.running) return false;
+    const bool image_busy = std::ranges::any_of(queue_, [&](const Entry& other) {
+      return other.running && other.image == entry.image;
+    });
+    if (image_busy) return false;
+    if (entry.due <= now) return true;
+    wake_at = std::min(wake_at, entry.due);
+    return false;
+  });
+}
+
+void FillScheduler::work(std::stop_token stop) {
+  std::unique_lock lock(mutex_);
+  while (!stop.stop_requested()) {
+    const Instant now = std::chrono::steady_clock::now();
+    Instant wake_at = now + idle;
+    const auto entry = next_due(now, wake_at);
+    if (entry == queue_.end()) {
+      changed_.wait_until(lock, stop, wake_at, [&, at = wake_at] {
+        Instant sooner = at;
+        return next_due(std::chrono::steady_clock::now(), sooner) != queue_.end() || sooner < at;
+      });
+      continue;
+    }
+    entry->running = true;
+    const std::uint64_t retries = retries_;
+    lock.unlock();
+    const Status filled = fill_(entry->serial, stop);
+    lock.lock();
+    entry->running = false;
+    if (filled) {
+      queue_.erase(entry);
+    } else {
+      put_back(*entry, filled.error());
+      if (retries != retries_) entry->due = {};
+    }
+    changed_.notify_all();
+  }
+}
+
+// With mutex_ held.
+void FillScheduler::put_back(Entry& entry, const Error& error) {
+  const ErrorCode kind = kind_of(error.code());
+  if (entry.failed != kind) {
+    const Options::Waits& waits = kind == ErrorCode::unavailable ? options_.source_away
+                                  : kind == ErrorCode::no_space  ? options_.no_space
+                                                                 : options_.others;
+    entry.backoff.emplace(waits.shortest, waits.longest);
+    entry.failed = kind;
+  }
+  entry.due = std::chrono::steady_clock::now() + entry.backoff->next();
+}
+
+}  // namespace icbd::replicator

@@ -1,0 +1,184 @@
+#include "landing_check.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+
+#include "icbd/base/file.h"
+#include "icbd/btrfs/file_extents.h"
+
+namespace icbd::replicator {
+namespace {
+
+using btrfs::FileExtent;
+using manifest::Entry;
+
+// One search for extents, and one list of digests: 512 MiB of a file.
+constexpr std::uint32_t window_chunks = 4096;
+// Hashing is bound by the processor; more than this would be felt by readers.
+constexpr unsigned checkers = 2;
+
+// The pieces of a sorted list that make up `range`, each relative to the range's beginning, so that
+// lists of different files can be compared.
+class Cursor {
+ public:
+  explicit Cursor(std::vector<FileExtent> extents) : extents_(std::move(extents)) {}
+
+  // Ranges must be asked for in order.
+  std::vector<FileExtent> cut(ByteRange range) {
+    while (at_ < extents_.size() && extents_[at_].range.end() <= range.offset) ++at_;
+    std::vector<FileExtent> pieces;
+    for (std::size_t i = at_; i < extents_.size() && extents_[i].range.offset < range.end(); ++i) {
+      FileExtent piece = extents_[i];
+      const ByteRange part = intersect(piece.range, range);
+      if (piece.kind == FileExtent::Kind::shared)
+        piece.disk_offset += part.offset - piece.range.offset;
+      piece.range = {part.offset - range.offset, part.length};
+      pieces.push_back(piece);
+    }
+    return pieces;
+  }
+
+ private:
+  std::vector<FileExtent> extents_;
+  std::size_t at_ = 0;
+};
+
+bool all_of_kind(const std::vector<FileExtent>& pieces, FileExtent::Kind kind) {
+  return std::ranges::all_of(pieces,
+                             [kind](const FileExtent& piece) { return piece.kind == kind; });
+}
+
+bool none_inlined(const std::vector<FileExtent>& pieces) {
+  return std::ranges::none_of(
+      pieces, [](const FileExtent& piece) { return piece.kind == FileExtent::Kind::inlined; });
+}
+
+// What the parent has at the same place as a window: digests and extents.
+struct ParentSide {
+  std::vector<Digest> digests;  // may be fewer than the window's
+  std::uint64_t size = 0;
+  std::optional<Cursor> extents;
+};
+
+Result<ParentSide> parent_side(const Content& content, FileIndex file, ChunkIndex first,
+                               std::uint32_t count, ByteRange window) {
+  ParentSide side;
+  const auto& lineage = content.lineages()[file.value()];
+  if (!lineage.parent || !content.parent()) return side;
+  const LocalVersion& parent = *content.parent();
+  const Entry& entry = parent.entries[lineage.parent->value()];
+  if (entry.chunk_count() <= first.value()) return side;
+  ICBD_ASSIGN(side.digests, parent.reader.chunk_digests(
+                                entry, first, std::min(count, entry.chunk_count() - first.value())));
+  struct stat status{};
+  if (::fstatat(parent.subvolume.root_fd(), entry.path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
+    return fail_errno(fmt::format("look at /{} of the parent", entry.path));
+  side.size = entry.size;
+  ICBD_ASSIGN(auto extents, btrfs::file_extents(parent.subvolume.root_fd(),
+                                                InodeNumber(status.st_ino), window));
+  side.extents.emplace(std::move(extents));
+  return side;
+}
+
+}  // namespace
+
+std::vector<LandingCheck::Window> LandingCheck::windows() const {
+  std::vector<Window> all;
+  const auto& entries = content_.entries();
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].type != manifest::EntryType::file) continue;
+    const std::uint32_t chunks = entries[i].chunk_count();
+    for (std::uint32_t at = 0; at < chunks; at += window_chunks)
+      all.push_back({FileIndex(i), ChunkIndex(at), std::min(window_chunks, chunks - at)});
+  }
+  return all;
+}
+
+Result<LandingCheckReport> LandingCheck::run(std::stop_token stop) {
+  const std::vector<Window> all = windows();
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;  // guards the two below
+  LandingCheckReport report;
+  std::optional<Error> failure;
+  const auto work = [&] {
+    LandingCheckReport part;
+    std::optional<Error> failed;
+    for (std::size_t i = next++; i < all.size() && !failed; i = next++) {
+      const Status checked = stop.stop_requested() ? fail(ErrorCode::cancelled, "stopping")
+                                                   : check_window(all[i], part);
+      if (!checked) failed = checked.error();
+    }
+    const std::lock_guard lock(mutex);
+    report.damaged.insert(report.damaged.end(), part.damaged.begin(), part.damaged.end());
+    report.bytes_read += part.bytes_read;
+    report.bytes_shared += part.bytes_shared;
+    if (failed) {
+      failure = std::move(failed);
+      next = all.size();
+    }
+  };
+  {
+    std::vector<std::jthread> threads;
+    for (unsigned i = 1; i < checkers && all.size() > 1; ++i) threads.emplace_back(work);
+    work();
+  }
+  if (failure) return std::unexpected(std::move(*failure));
+  return report;
+}
+
+Status LandingCheck::check_window(const Window& window, LandingCheckReport& report) {
+  const Entry& entry = content_.entry(window.file);
+  const std::uint64_t begin = entry.chunk_range(window.first).offset;
+  const std::uint64_t end =
+      entry.chunk_range(ChunkIndex(window.first.value() + window.count - 1)).end();
+  const ByteRange bytes{begin, end - begin};
+  ICBD_ASSIGN(const std::vector<Digest> digests,
+              content_.digests(window.file, window.first, window.count));
+  ICBD_ASSIGN(ParentSide parent,
+              parent_side(content_, window.file, window.first, window.count, bytes));
+  ICBD_ASSIGN(auto extents, btrfs::file_extents(content_.staging().root_fd(),
+                                                content_.inode(window.file), bytes));
+  Cursor here(std::move(extents));
+  const auto proven = std::make_unique<bool[]>(window.count);
+  for (std::uint32_t i = 0; i < window.count; ++i) {
+    const ByteRange range = entry.chunk_range(ChunkIndex(window.first.value() + i));
+    const auto pieces = here.cut(range);
+    if (all_of_kind(pieces, FileExtent::Kind::zeros)) {
+      proven[i] = digests[i] == sha256_of_zeros(range.length);
+    } else if (i < parent.digests.size() && digests[i] == parent.digests[i] &&
+               range.end() <= parent.size && none_inlined(pieces)) {
+      proven[i] = pieces == parent.extents->cut(range);
+    }
+    if (proven[i]) report.bytes_shared += range.length;
+  }
+  return read_back(window, digests, std::span(proven.get(), window.count), report);
+}
+
+Status LandingCheck::read_back(const Window& window, std::span<const Digest> digests,
+                               std::span<const bool> proven, LandingCheckReport& report) {
+  if (std::ranges::all_of(proven, [](bool p) { return p; })) return {};
+  const Entry& entry = content_.entry(window.file);
+  ICBD_ASSIGN(const unique_fd fd,
+              content_.staging().open_inode(content_.inode(window.file), O_RDONLY));
+  Bytes chunk;
+  for (std::uint32_t i = 0; i < window.count; ++i) {
+    if (proven[i]) continue;
+    const ChunkIndex index(window.first.value() + i);
+    const ByteRange range = entry.chunk_range(index);
+    chunk.resize(range.length);
+    const Status read = read_exactly_at(fd.get(), chunk, range.offset);
+    // A disk that cannot give it back has not kept it: it is fetched again.
+    if (!read || sha256(chunk) != digests[i]) report.damaged.push_back({window.file, index});
+    report.bytes_read += range.length;
+  }
+  return {};
+}
+
+}  // namespace icbd::replicator

@@ -1,0 +1,201 @@
+// Following the source's catalog: what is new there, whether it is still the one that was followed,
+// and whether it can be reached at all.
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "icbd/replicator/replicator.h"
+
+#include "describe.h"
+
+namespace icbd::replicator {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Attempts while the source cannot be reached: a return is noticed within this time.
+constexpr auto longest_poll = 3'000ms;
+
+}  // namespace
+
+// An unreachable source is not an error: what is here is served.
+Status Replicator::follow_once() {
+  const auto snapshot = gate_.catalog(known_catalog_);
+  if (!snapshot) {
+    note_unreachable(snapshot.error());
+    return {};
+  }
+  if (*snapshot) {
+    if (const Status same = check_identity(**snapshot); !same) {
+      known_catalog_.reset();
+      note_unreachable(same.error());
+      return {};
+    }
+    ICBD_TRY(take_catalog(**snapshot));
+  }
+  note_reachable(*snapshot ? std::optional((*snapshot)->repository) : std::nullopt);
+  return {};
+}
+
+void Replicator::note_unreachable(const Error& error) {
+  const auto now = clock_.now();
+  if (!unreachable_since_) unreachable_since_ = now;
+  // Whatever has happened to it meanwhile: it is asked for everything again.
+  known_catalog_.reset();
+  bool say = false;
+  {
+    const std::lock_guard lock(mutex_);
+    say = source_status_.reachable || source_status_.error != error.message();
+    source_status_.reachable = false;
+    source_status_.error = error.message();
+  }
+  if (say)
+    logger_->error("the master cannot be used: {}; what is complete is served, trying again",
+                   error.message());
+  if (now - *unreachable_since_ < options_.offline_after) return;
+  if (!gate_.close(fmt::format("the master is away: {}", error.message()))) return;
+  logger_->warn("the master counts as away: reads of what is not here fail at once");
+  {
+    const std::lock_guard lock(mutex_);
+    source_status_.offline = true;
+  }
+  for (const auto& arrival : open_arrivals()) arrival->fail_waiting(*gate_.closed());
+}
+
+void Replicator::note_reachable(std::optional<Uuid> repository) {
+  unreachable_since_.reset();
+  gate_.open();
+  bool back = false;
+  {
+    const std::lock_guard lock(mutex_);
+    back = !source_status_.reachable;
+    source_status_.reachable = true;
+    source_status_.offline = false;
+    source_status_.error.clear();
+    if (repository) source_status_.repository = repository;
+  }
+  if (!back) return;
+  logger_->info("the master is reached");
+  fills_.retry_now();
+}
+
+// Whose catalog this is, compared with the one that was followed before.
+Status Replicator::check_identity(const source::CatalogSnapshot& snapshot) {
+  ICBD_ASSIGN(const auto followed, repository_.catalog().followed_source());
+  const Uuid expected = options_.expected_source.value_or(followed ? followed->repository
+                                                                   : snapshot.repository);
+  if (snapshot.repository != expected)
+    return fail(
+        ErrorCode::permission_denied,
+        fmt::format("it is another repository ({}) than the one that this cache follows ({}): "
+                    "nothing is taken from it. If that is intended, set [master] repository = "
+                    "\"{}\"",
+                    snapshot.repository.to_string(), expected.to_string(),
+                    snapshot.repository.to_string()));
+  std::string warning;
+  if (followed && followed->repository == snapshot.repository) {
+    if (followed->epoch != snapshot.epoch)
+      warning = "the master's catalog was rebuilt; its versions are compared by their content";
+    else if (snapshot.change_number < followed->change_number)
+      warning = fmt::format(
+          "the master has gone back from change {} to {}: it was restored from an old backup; "
+          "versions that it has lost stay here, and numbers that come back with other content are "
+          "refused",
+          followed->change_number, snapshot.change_number);
+  }
+  if (!warning.empty()) {
+    logger_->error("{}", warning);
+    const std::lock_guard lock(mutex_);
+    source_status_.warning = std::move(warning);
+  }
+  return {};
+}
+
+Status Replicator::take_catalog(const source::CatalogSnapshot& snapshot) {
+  catalog::Catalog& catalog = repository_.catalog();
+  const auto known = versions();
+  for (const std::string& image : snapshot.images)
+    if (!std::binary_search(known->images.begin(), known->images.end(), image))
+      if (const Status added = catalog.add_image(image); !added)
+        logger_->warn("image {}: {}", image, added.error().message());
+  std::vector<std::string> conflicts;
+  for (const catalog::VersionFacts& facts : snapshot.versions)
+    if (auto conflict = add_remote(facts)) conflicts.push_back(std::move(*conflict));
+  {
+    const std::lock_guard lock(mutex_);
+    for (const std::string& conflict : conflicts)
+      if (std::ranges::find(source_status_.conflicts, conflict) == source_status_.conflicts.end())
+        logger_->error("{}", conflict);
+    source_status_.conflicts = std::move(conflicts);
+  }
+  ICBD_TRY(reload_table());
+  ICBD_TRY(catalog.set_followed_source({.repository = snapshot.repository,
+                                        .epoch = snapshot.epoch,
+                                        .change_number = snapshot.change_number}));
+  known_catalog_ = snapshot.known();
+  return {};
+}
+
+// Why it is refused, if it is.
+std::optional<std::string> Replicator::add_remote(const catalog::VersionFacts& facts) {
+  const auto known = versions();
+  const auto same = std::find_if(
+      known->versions.begin(), known->versions.end(), [&](const catalog::Version& version) {
+        return version.facts.image == facts.image && version.facts.number == facts.number;
+      });
+  if (same != known->versions.end()) {
+    if (same->facts.manifest == facts.manifest && same->facts.uuid == facts.uuid) return {};
+    return fmt::format(
+        "{}: the master has other content under this number (manifest {}, here {}); it is refused "
+        "and what is here is kept. Was the master restored from a backup?",
+        name_of(*same), facts.manifest.to_string(), same->facts.manifest.to_string());
+  }
+  const auto added = repository_.catalog().add_version(facts, catalog::VersionState::remote);
+  if (!added)
+    return fmt::format("{}@{} of the master is refused: {}", facts.image, facts.number.value(),
+                       added.error().message());
+  logger_->info("{}@{} is new on the master", facts.image, facts.number.value());
+  return {};
+}
+
+void Replicator::follow(std::stop_token stop) {
+  Backoff backoff(std::min<Backoff::Duration>(options_.poll_interval, longest_poll), longest_poll);
+  while (!stop.stop_requested()) {
+    auto wait = options_.poll_interval;
+    if (unreachable_since_)
+      wait = backoff.next();
+    else
+      backoff.reset();
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait_for(lock, stop, wait, [] { return false; });
+    }
+    if (stop.stop_requested()) return;
+    if (const Status followed = follow_once(); !followed)
+      logger_->error("the catalog cannot be brought up to date: {}", followed.error().message());
+    watch_fills();
+  }
+}
+
+// A fill that stands still although its connection lives: nothing can be done about it from here,
+// but nobody should have to guess.
+void Replicator::watch_fills() {
+  const auto now = clock_.now();
+  for (const auto& arrival : open_arrivals()) {
+    const ArrivalProgress progress = arrival->progress();
+    const std::uint64_t moved = progress.bytes_done + progress.bytes_fetched;
+    FillWatch& watch = watches_[arrival->version().serial];
+    if (!progress.filling || moved != watch.moved || watch.since == Clock::TimePoint{}) {
+      watch = {.moved = moved, .since = now, .said = false};
+    } else if (!watch.said && now - watch.since >= options_.stall_warning) {
+      watch.said = true;
+      logger_->warn("{}: nothing has come for {} s ({} of {} bytes are here)",
+                    name_of(arrival->version()),
+                    std::chrono::duration_cast<std::chrono::seconds>(now - watch.since).count(),
+                    progress.bytes_done, progress.bytes_total);
+    }
+  }
+}
+
+}  // namespace icbd::replicator

@@ -1,0 +1,169 @@
+// Looking inside versions: complete ones are opened, of others the shape is fetched.
+
+#include <algorithm>
+
+#include "icbd/replicator/replicator.h"
+#include "icbd/replicator/shape.h"
+
+#include "describe.h"
+
+namespace icbd::replicator {
+namespace {
+
+using namespace std::chrono_literals;
+
+constexpr auto shape_retry_interval = 250ms;
+// Each holds a descriptor: a walk over thousands of versions must not use up the process's.
+constexpr std::size_t most_opened = 256;
+// Metadata that a shape writes, per entry: an inode, two names, and their share of the trees.
+constexpr std::uint64_t shape_bytes_per_entry = 1024;
+
+// Also system calls that fail for what the stream says: a name that is taken, or is not there.
+bool may_be_the_shapes_fault(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::unavailable:
+    case ErrorCode::timed_out:
+    case ErrorCode::cancelled:
+    case ErrorCode::no_space:
+    case ErrorCode::too_large:
+    case ErrorCode::permission_denied:
+      return false;
+    default:
+      return true;
+  }
+}
+
+}  // namespace
+
+std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
+  catalog::Version version;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = opened_.find(serial); found != opened_.end()) return found->second;
+    const auto known = by_serial_.find(serial);
+    if (known == by_serial_.end() || known->second.state != catalog::VersionState::complete)
+      return nullptr;
+    version = known->second;
+  }
+  auto subvolume =
+      Staging::open(repository_.version_path(version.facts.image, version.facts.number));
+  if (!subvolume) {
+    logger_->error("{} is complete in the catalog but cannot be opened: {}", name_of(version),
+                   subvolume.error().message());
+    return nullptr;
+  }
+  auto opened = std::make_shared<const OpenedVersion>(
+      OpenedVersion{version, nullptr, std::make_shared<Staging>(std::move(*subvolume))});
+  const std::lock_guard lock(mutex_);
+  if (opened_.size() >= most_opened) forget_one_complete();
+  return opened_.try_emplace(serial, std::move(opened)).first->second;
+}
+
+// With mutex_ held. Whoever uses it keeps it; it is opened again when it is asked for.
+void Replicator::forget_one_complete() {
+  const auto found = std::find_if(opened_.begin(), opened_.end(),
+                                  [](const auto& entry) { return !entry.second->arrival; });
+  if (found != opened_.end()) opened_.erase(found);
+}
+
+void Replicator::open(VersionSerial serial, OpenDone done) {
+  if (auto opened_version = opened(serial)) return done(std::move(opened_version));
+  bool begin = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (const auto found = opened_.find(serial); found != opened_.end()) {
+      // Just came; answered below, without the lock.
+    } else if (!stopping_ && by_serial_.contains(serial) &&
+               by_serial_.at(serial).state != catalog::VersionState::complete) {
+      const auto [place, added] = opening_.try_emplace(serial);
+      if (added) place->second.deadline = clock_.now() + options_.fetch_timeout;
+      place->second.waiting.push_back(std::move(done));
+      done = nullptr;
+      begin = added;
+    }
+  }
+  if (begin) shapes_.post([this, serial] { fetch_shape_of(serial); });
+  if (!done) return;
+  if (auto opened_version = opened(serial)) return done(std::move(opened_version));
+  done(fail(ErrorCode::not_found, "no such version, or it cannot be opened"));
+}
+
+// The room is judged first; and a shape that cannot be applied, or does not fit its manifest, is
+// tried once more as a full one, which depends on nothing that is here.
+Result<std::shared_ptr<Content>> Replicator::fetch_content(const catalog::Version& version) {
+  ICBD_TRY(space_.check(version.facts.entries * shape_bytes_per_entry));
+  const auto candidates = parent_candidates(version);
+  auto content =
+      fetch_shape(repository_, local_, gate_, version, candidates, options_.policy);
+  if (content || candidates.empty() || !may_be_the_shapes_fault(content.error())) return content;
+  logger_->warn("{}: {}; the full shape is fetched instead", name_of(version),
+                content.error().message());
+  return fetch_shape(repository_, local_, gate_, version, {}, options_.policy);
+}
+
+bool Replicator::may_try_again(VersionSerial serial, const Error& error) const {
+  const std::lock_guard lock(mutex_);
+  const auto opening = opening_.find(serial);
+  return is_temporary(error) && !gate_.closed() && !stopping_ && opening != opening_.end() &&
+         clock_.now() < opening->second.deadline;
+}
+
+void Replicator::fetch_shape_of(VersionSerial serial) {
+  const auto version = find(serial);
+  if (!version) return finish_opening(serial, fail(ErrorCode::not_found, "no such version"));
+  auto content = fetch_content(*version);
+  if (content) return begin_arrival(*version, std::move(*content));
+  if (may_try_again(serial, content.error()))
+    return shapes_.post_after(shape_retry_interval, [this, serial] { fetch_shape_of(serial); });
+  refuse(*version, content.error());
+  finish_opening(serial, std::unexpected(content.error()));
+}
+
+void Replicator::refuse(const catalog::Version& version, const Error& error) {
+  if (error.code() != ErrorCode::cancelled)
+    logger_->error("{}: the shape cannot be had: {}", name_of(version), error.message());
+  if (const Status discarded = repository_.discard_arrival(version); !discarded)
+    logger_->warn("{}: {}", name_of(version), discarded.error().message());
+  if (is_temporary(error) || error.code() == ErrorCode::cancelled) return;
+  const std::lock_guard lock(mutex_);
+  refused_.insert_or_assign(version.serial, error);
+}
+
+void Replicator::begin_arrival(const catalog::Version& version, std::shared_ptr<Content> content) {
+  auto arrival = Arrival::make(context_, std::move(content));
+  auto opened = std::make_shared<const OpenedVersion>(OpenedVersion{version, arrival, nullptr});
+  {
+    const std::lock_guard lock(mutex_);
+    refused_.erase(version.serial);
+    opened_.insert_or_assign(version.serial, opened);
+    mark_arriving(version.serial);
+  }
+  // Readers first: what they wait for must not wait for a disk.
+  finish_opening(version.serial, opened);
+  const Status committed = arrival->commit_shape();
+  if (!committed) {
+    arrival->set_failure(committed.error());
+    logger_->error("{}: the shape cannot be made durable: {}", name_of(version),
+                   committed.error().message());
+  }
+  if (const Status reloaded = reload_table(); !reloaded)
+    logger_->error("{}", reloaded.error().message());
+  logger_->info("{} is arriving", name_of(version));
+  // Nothing in it has bytes: nobody will ever read from it, and nothing is missing.
+  if (arrival->content().chunks().count() == 0) want(version.serial);
+}
+
+void Replicator::finish_opening(VersionSerial serial,
+                                Result<std::shared_ptr<const OpenedVersion>> result) {
+  std::vector<OpenDone> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto opening = opening_.find(serial);
+    if (opening == opening_.end()) return;
+    waiting = std::move(opening->second.waiting);
+    opening_.erase(opening);
+  }
+  for (auto& done : waiting) done(result);
+}
+
+}  // namespace icbd::replicator

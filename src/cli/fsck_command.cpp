@@ -1,0 +1,133 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <future>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "icbd/config/config.h"
+#include "icbd/repository/fsck.h"
+
+#include "commands.h"
+#include "format.h"
+#include "progress_bar.h"
+
+namespace icbd::cli {
+namespace {
+
+using nlohmann::json;
+using repository::Finding;
+using repository::FsckReport;
+
+constexpr std::chrono::milliseconds poll_interval{200};
+
+// A file that both daemons would take leaves open whose it is.
+Result<repository::FsckOptions> read_configuration(const std::filesystem::path& file) {
+  const auto master = config::load_master(file);
+  const auto cache = config::load_cache(file);
+  if (!master && !cache)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("it is no configuration of a master ({}) nor of a cache ({})",
+                            master.error().message(), cache.error().message()));
+  repository::FsckOptions options{.directory = master ? master->repository : cache->repository};
+  if (!cache) options.role = repository::Role::master;
+  if (!master) options.role = repository::Role::cache;
+  return options;
+}
+
+Result<repository::FsckOptions> make_options(const FsckArguments& arguments,
+                                             const std::filesystem::path& working_directory) {
+  if (arguments.config.empty() == arguments.repository.empty())
+    return fail(ErrorCode::invalid_argument,
+                "say which repository: --config FILE of its daemon, or --repository DIR");
+  repository::FsckOptions options;
+  if (!arguments.config.empty()) {
+    ICBD_ASSIGN(options, read_configuration(working_directory / arguments.config));
+  } else {
+    options.directory = working_directory / arguments.repository;
+  }
+  options.repair = arguments.repair;
+  options.data = arguments.data;
+  return options;
+}
+
+// Runs the check beside a bar that says how far it is.
+Result<FsckReport> check(const repository::FsckOptions& options, const Terminal& terminal,
+                         bool quiet) {
+  repository::FsckProgress progress;
+  auto result = std::async(std::launch::async, [&] { return fsck(options, progress); });
+  std::optional<ProgressBar> bar;
+  if (!quiet && options.data) bar.emplace(terminal, "checking");
+  while (result.wait_for(poll_interval) != std::future_status::ready)
+    if (bar)
+      bar->update({.done = progress.bytes_done,
+                   .total = progress.bytes_total,
+                   .bytes_per_second = {},
+                   .remaining = {}});
+  return result.get();
+}
+
+FsckExitCode exit_code_of(const FsckReport& report) {
+  if (report.clean()) return fsck_clean;
+  return report.all_settled() ? fsck_repaired : fsck_left;
+}
+
+std::string_view verdict(const FsckReport& report) {
+  switch (exit_code_of(report)) {
+    case fsck_clean:
+      return "clean";
+    case fsck_repaired:
+      return "repaired";
+    default:
+      return "left";
+  }
+}
+
+json to_json(const Finding& finding) {
+  return {{"kind", to_string(finding.kind)},          {"version", finding.version},
+          {"path", printable(finding.path.string())}, {"what", printable(finding.what)},
+          {"action", printable(finding.action)},      {"settled", finding.settled}};
+}
+
+json to_json(const FsckReport& report, const repository::FsckOptions& options) {
+  json findings = json::array();
+  for (const Finding& finding : report.findings) findings.push_back(to_json(finding));
+  return {{"repository", printable(options.directory.string())},
+          {"role", to_string(report.role)},
+          {"versions", report.versions},
+          {"data", options.data},
+          {"findings", std::move(findings)},
+          {"result", verdict(report)}};
+}
+
+void print(const FsckReport& report, const repository::FsckOptions& options,
+           const Terminal& terminal) {
+  for (const Finding& finding : report.findings)
+    terminal.out << printable(describe(finding)) << "\n";
+  const auto left = std::ranges::count(report.findings, false, &Finding::settled);
+  terminal.out << fmt::format(
+      "{} of a {}: {} complete versions looked at{}, {} findings, {} of them left\n",
+      printable(options.directory.string()), to_string(report.role), report.versions,
+      options.data ? "" : " without their data", report.findings.size(), left);
+}
+
+}  // namespace
+
+int fsck(const FsckArguments& arguments, const std::filesystem::path& working_directory,
+         const Terminal& terminal, bool as_json) {
+  const auto complain = [&terminal](const Error& error) {
+    terminal.errors << fmt::format("icbd: {}\n", error.message());
+    return int{fsck_failed};
+  };
+  const auto options = make_options(arguments, working_directory);
+  if (!options) return complain(options.error());
+  const auto report = check(*options, terminal, as_json);
+  if (!report) return complain(report.error());
+  if (as_json)
+    terminal.out << to_json(*report, *options).dump(2) << "\n";
+  else
+    print(*report, *options, terminal);
+  return exit_code_of(*report);
+}
+
+}  // namespace icbd::cli

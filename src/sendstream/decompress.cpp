@@ -1,0 +1,101 @@
+#include "icbd/sendstream/decompress.h"
+
+#include <fmt/format.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <memory>
+
+#include "icbd/base/limits.h"
+
+#include "lzo.h"
+
+namespace icbd::sendstream {
+namespace {
+
+// Source: BTRFS_ENCODED_IO_COMPRESSION_* in linux/btrfs.h. LZO comes in five kinds, by the sector
+// size of the filesystem that packed: 4 KiB, 8 KiB, … 64 KiB.
+constexpr std::uint32_t compression_zlib = 1;
+constexpr std::uint32_t compression_zstd = 2;
+constexpr std::uint32_t compression_lzo_first = 3;
+constexpr std::uint32_t compression_lzo_last = 7;
+constexpr std::size_t lzo_smallest_sector = 4096;
+
+// The window of zstd on BTRFS (ZSTD_BTRFS_MAX_WINDOWLOG in fs/btrfs/zstd.c): 128 KiB.
+constexpr int zstd_window_log = 17;
+
+std::unexpected<Error> damaged(std::string_view algorithm) {
+  return fail(ErrorCode::corrupt, fmt::format("the {} data do not unpack", algorithm));
+}
+
+Status unpack_zlib(ByteView packed, std::span<std::byte> output) {
+  z_stream stream{};
+  if (inflateInit(&stream) != Z_OK) return fail(ErrorCode::internal, "zlib cannot begin");
+  const std::unique_ptr<z_stream, int (*)(z_stream*)> guard(&stream, inflateEnd);
+  // zlib's interface is not const-correct; it only reads.
+  stream.next_in = const_cast<Bytef*>(reinterpret_cast<const Bytef*>(packed.data()));
+  stream.avail_in = static_cast<uInt>(packed.size());
+  stream.next_out = reinterpret_cast<Bytef*>(output.data());
+  stream.avail_out = static_cast<uInt>(output.size());
+  const int result = inflate(&stream, Z_SYNC_FLUSH);
+  if (result == Z_STREAM_END ||
+      ((result == Z_OK || result == Z_BUF_ERROR) && stream.avail_out == 0))
+    return {};
+  return damaged("zlib");
+}
+
+Status unpack_zstd(ByteView packed, std::span<std::byte> output) {
+  const std::unique_ptr<ZSTD_DCtx, std::size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(),
+                                                                        ZSTD_freeDCtx);
+  if (!context || ZSTD_isError(ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax,
+                                                      zstd_window_log)) != 0)
+    return fail(ErrorCode::internal, "zstd cannot begin");
+  ZSTD_inBuffer in{.src = packed.data(), .size = packed.size(), .pos = 0};
+  ZSTD_outBuffer out{.dst = output.data(), .size = output.size(), .pos = 0};
+  // Ends with the frame: what follows are zeros up to the end of the sector.
+  while (out.pos < out.size) {
+    const std::size_t before = in.pos + out.pos;
+    const std::size_t result = ZSTD_decompressStream(context.get(), &out, &in);
+    if (ZSTD_isError(result) != 0) return damaged("zstd");
+    if (result == 0) return {};
+    if (in.pos + out.pos == before) return damaged("zstd");
+  }
+  return {};
+}
+
+Status unpack(const EncodedWrite& command, std::span<std::byte> output) {
+  if (command.compression == compression_zlib) return unpack_zlib(command.data, output);
+  if (command.compression == compression_zstd) return unpack_zstd(command.data, output);
+  const std::size_t sector = lzo_smallest_sector << (command.compression - compression_lzo_first);
+  ICBD_TRY(unpack_lzo_extent(command.data, sector, output));
+  return {};
+}
+
+}  // namespace
+
+Status check_encoding(const EncodedWrite& command) {
+  if (command.encryption.value_or(0) != 0)
+    return fail(ErrorCode::unsupported, fmt::format("encryption {}", *command.encryption));
+  if (command.compression < compression_zlib || command.compression > compression_lzo_last)
+    return fail(ErrorCode::unsupported, fmt::format("compression {}", command.compression));
+  if (command.unencoded_length > limits::extent_length)
+    return fail(ErrorCode::too_large, fmt::format("{} bytes when unpacked; the limit is {}",
+                                                  command.unencoded_length, limits::extent_length));
+  const bool fits =
+      command.unencoded_offset < command.unencoded_length && command.unencoded_file_length > 0 &&
+      command.unencoded_file_length <= command.unencoded_length - command.unencoded_offset;
+  if (!fits || command.data.empty() || command.data.size() > limits::extent_length)
+    return fail(ErrorCode::corrupt, "the lengths of the compressed data do not fit one another");
+  return {};
+}
+
+Result<Bytes> decompress(const EncodedWrite& command) {
+  ICBD_TRY(check_encoding(command));
+  Bytes plain(command.unencoded_length);
+  ICBD_TRY(unpack(command, plain));
+  const auto first = plain.begin() + static_cast<std::ptrdiff_t>(command.unencoded_offset);
+  const auto length = static_cast<std::ptrdiff_t>(command.unencoded_file_length);
+  return Bytes(first, first + length);
+}
+
+}  // namespace icbd::sendstream

@@ -243,6 +243,7 @@ Status Arrival::write_pending_map() {
   // the disk holds.
   for (std::uint64_t i = 0; i < chunks.count(); ++i)
     map.done[i] = chunks.state(ChunkNumber(i)) == ChunkState::done;
+  ICBD_TRY(content_->pages().sync());
   ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
   return replace_file(
       context_.repository.pending_map_path(version().facts.image, version().facts.number),
@@ -349,11 +350,12 @@ void Arrival::stop() {
   readers_.fail_all(Error(ErrorCode::cancelled, "the cache is stopping"));
 }
 
-void Arrival::set_failure(const Error& error) {
+bool Arrival::set_failure(const Error& error) {
   const std::lock_guard lock(mutex_);
   if (phase_ == ArrivalPhase::filling || phase_ == ArrivalPhase::landing)
     phase_ = error.code() == ErrorCode::no_space ? ArrivalPhase::paused : ArrivalPhase::retrying;
   failure_ = error.message();
+  return std::exchange(last_failure_, error.code()) != error.code();
 }
 
 ArrivalProgress Arrival::progress() const {

@@ -11,7 +11,8 @@ constexpr std::size_t kept_open = 2;
 Result<std::shared_ptr<const LocalVersion>> open_version(repository::Repository& repository,
                                                          const catalog::Version& version) {
   const catalog::VersionFacts& facts = version.facts;
-  ICBD_ASSIGN(Staging subvolume, Staging::open(repository.version_path(facts.image, facts.number)));
+  ICBD_ASSIGN(unique_fd root, repository.open_version(facts.image, facts.number));
+  ICBD_ASSIGN(Staging subvolume, Staging::take(std::move(root)));
   ICBD_ASSIGN(auto pages, repository.pages(facts.image, facts.number));
   ICBD_ASSIGN(manifest::Reader reader, manifest::Reader::open(*pages, facts.manifest));
   ICBD_ASSIGN(std::vector<manifest::Entry> entries, reader.entries());

@@ -235,9 +235,9 @@ Status Replicator::fill(VersionSerial serial, std::stop_token stop) {
   }
   const Status done = fill_and_land(*arrival, stop);
   if (!done && done.error().code() != ErrorCode::cancelled) {
-    arrival->set_failure(done.error());
+    const bool is_news = arrival->set_failure(done.error());
     // While the source is away, that is said once, where it is noticed.
-    if (!is_temporary(done.error()))
+    if (is_news && !is_temporary(done.error()))
       logger_->error("{}: {}; it is tried again", name_of(arrival->version()),
                      done.error().message());
   }
@@ -267,8 +267,8 @@ Status Replicator::fill_and_land(Arrival& arrival, std::stop_token stop) {
 }
 
 Status Replicator::turn_complete(const catalog::Version& version) {
-  ICBD_ASSIGN(Staging subvolume, Staging::open(repository_.version_path(version.facts.image,
-                                                                        version.facts.number)));
+  ICBD_ASSIGN(unique_fd root, repository_.open_version(version.facts.image, version.facts.number));
+  ICBD_ASSIGN(Staging subvolume, Staging::take(std::move(root)));
   ICBD_ASSIGN(const catalog::Version complete, repository_.catalog().version(version.serial));
   // Most likely the next version's parent: opened now, while its manifest is at hand.
   ICBD_TRY(local_.open(complete));

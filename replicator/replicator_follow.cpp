@@ -51,8 +51,8 @@ void Replicator::note_unreachable(const Error& error) {
     source_status_.error = error.message();
   }
   if (say)
-    logger_->error("the master cannot be used: {}; what is complete is served, trying again",
-                   error.message());
+    logger_->error("the master {}: {}; what is complete is served, trying again",
+                   is_temporary(error) ? "cannot be reached" : "is not followed", error.message());
   if (now - *unreachable_since_ < options_.offline_after) return;
   if (!gate_.close(fmt::format("the master is away: {}", error.message()))) return;
   logger_->warn("the master counts as away: reads of what is not here fail at once");

@@ -45,8 +45,8 @@ std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
       return nullptr;
     version = known->second;
   }
-  auto subvolume =
-      Staging::open(repository_.version_path(version.facts.image, version.facts.number));
+  auto root = repository_.open_version(version.facts.image, version.facts.number);
+  auto subvolume = root ? Staging::take(std::move(*root)) : std::unexpected(root.error());
   if (!subvolume) {
     logger_->error("{} is complete in the catalog but cannot be opened: {}", name_of(version),
                    subvolume.error().message());

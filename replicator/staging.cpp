@@ -65,6 +65,10 @@ Status walk_directory(int directory_fd, const std::string& path, std::size_t dep
 
 Result<Staging> Staging::open(const std::filesystem::path& subvolume) {
   ICBD_ASSIGN(unique_fd root, open_file(subvolume, O_RDONLY | O_DIRECTORY));
+  return take(std::move(root));
+}
+
+Result<Staging> Staging::take(unique_fd root) {
   ICBD_ASSIGN(const btrfs::SubvolumeInfo info, btrfs::subvolume_info(root.get()));
   return Staging(std::move(root), info.id);
 }

@@ -115,7 +115,8 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"images", table->images.size()},
                {"versions", count_states(*table)},
                {"arriving", std::move(arriving)},
-               {"refused", std::move(refused)}}};
+               {"refused", std::move(refused)},
+               {"recovery", to_json(subjects.repository.recovery_findings())}}};
 }
 
 }  // namespace

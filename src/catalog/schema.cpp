@@ -185,6 +185,10 @@ Status back_up(Connection& connection, const std::filesystem::path& file) {
 }  // namespace
 
 Status prepare_schema(Connection& connection, const std::filesystem::path& file) {
+  // One process with one connection has the catalog. Before the first access, this also keeps the
+  // index of the WAL in memory instead of a mapped file, where a write to a full disk would end the
+  // process with SIGBUS (https://sqlite.org/wal.html#noshm).
+  ICBD_TRY(connection.execute("PRAGMA locking_mode = EXCLUSIVE"));
   ICBD_TRY(check_owner(connection));
   ICBD_TRY(check_version(connection));
   ICBD_TRY(check_integrity(connection));

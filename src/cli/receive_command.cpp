@@ -14,6 +14,7 @@
 #include "icbd/sendstream/dump.h"
 
 #include "commands.h"
+#include "format.h"
 #include "progress_bar.h"
 
 namespace icbd::cli {
@@ -127,15 +128,17 @@ Result<applier::Received> receive_stream(applier::Receiver& receiver, const Inpu
   return receiver.finish();
 }
 
-// What became of what was made, behind the reason.
+// What became of what was made, behind the reason. Names of the stream's must not steer the
+// terminal.
 Error describe_failure(const Error& error, applier::Receiver& receiver) {
+  const std::string reason = printable(error.message());
   const auto discarded = receiver.discard();
   if (!discarded)
-    return {error.code(), fmt::format("{}; what had arrived could not be deleted: {}",
-                                      error.message(), discarded.error().message())};
-  if (!*discarded) return error;
-  return {error.code(), fmt::format("{}; what had arrived of {} was deleted", error.message(),
-                                    quote(receiver.name()))};
+    return {error.code(), fmt::format("{}; what had arrived could not be deleted: {}", reason,
+                                      printable(discarded.error().message()))};
+  if (!*discarded) return {error.code(), reason};
+  return {error.code(),
+          fmt::format("{}; what had arrived of {} was deleted", reason, quote(receiver.name()))};
 }
 
 }  // namespace
@@ -149,7 +152,7 @@ Status receive(const Terminal& terminal, const ReceiveOptions& options, int inpu
   ICBD_ASSIGN(applier::Receiver receiver, applier::Receiver::open(options.path));
   const auto received = receive_stream(receiver, input, terminal);
   if (!received) return std::unexpected(describe_failure(received.error(), receiver));
-  terminal.out << fmt::format("received {}\n", received->path.string());
+  terminal.out << fmt::format("received {}\n", printable(received->path.string()));
   return {};
 }
 

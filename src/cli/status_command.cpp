@@ -93,11 +93,20 @@ std::string describe_cache(const json& status) {
   return description;
 }
 
+// What was found at the last start and is not settled: somebody has to look.
+std::string describe_recovery(const json& status) {
+  std::string description;
+  for (const json& finding : status.value("recovery", json::array()))
+    if (!finding.value("settled", true)) description += line("attention", text(finding, "text"));
+  return description;
+}
+
 std::string describe(const json& status) {
   const std::string role = text(status, "role");
   return line("role", fmt::format("{}, icbd {}", role, text(status, "version"))) +
          describe_repository(status.value("repository", json::object())) +
-         (role == "cache" ? describe_cache(status) : describe_master(status));
+         (role == "cache" ? describe_cache(status) : describe_master(status)) +
+         describe_recovery(status);
 }
 
 }  // namespace

@@ -140,6 +140,7 @@ Result<Bytes> FilePageStore::find(const Digest& digest) const {
   Place place{};
   {
     const std::lock_guard lock(mutex_);
+    if (const auto found = unsaved_.find(digest); found != unsaved_.end()) return found->second;
     const auto found = places_.find(digest);
     if (found == places_.end()) return not_here(digest);
     place = found->second;
@@ -155,15 +156,23 @@ Result<Bytes> FilePageStore::find(const Digest& digest) const {
 
 bool FilePageStore::contains(const Digest& digest) const {
   const std::lock_guard lock(mutex_);
-  return places_.contains(digest);
+  return places_.contains(digest) || unsaved_.contains(digest);
 }
 
 Result<Digest> FilePageStore::add(ByteView page) {
   ICBD_TRY(check_length(page));
   const Digest digest = sha256(page);
   const std::lock_guard lock(mutex_);
-  if (places_.contains(digest)) return digest;
-  const auto length = static_cast<std::uint32_t>(page.size());
+  if (places_.contains(digest) || unsaved_.contains(digest)) return digest;
+  const Status written = write_record(digest, page);
+  if (written) return digest;
+  if (written.error().code() != ErrorCode::no_space) return std::unexpected(written.error());
+  unsaved_.emplace(digest, Bytes(page.begin(), page.end()));
+  return digest;
+}
+
+// With mutex_ held.
+Status FilePageStore::write_record(const Digest& digest, ByteView page) {
   ByteWriter record;
   record.write_sized(page);
   if (auto written = write_at(file_.get(), record.view(), end_); !written) {
@@ -172,20 +181,35 @@ Result<Digest> FilePageStore::add(ByteView page) {
       return fail_errno("cut off a torn record of manifest " + path_.string());
     return std::unexpected(written.error().with_context("manifest " + path_.string()));
   }
+  const auto length = static_cast<std::uint32_t>(page.size());
   places_.emplace(digest, Place{end_ + sizeof length, length});
   end_ += record.size();
-  return digest;
+  written_since_sync_ = true;
+  return {};
+}
+
+Status FilePageStore::write_unsaved() {
+  const std::lock_guard lock(mutex_);
+  while (!unsaved_.empty()) {
+    const auto page = unsaved_.begin();
+    ICBD_TRY(write_record(page->first, page->second));
+    unsaved_.erase(page);
+  }
+  return {};
 }
 
 Status FilePageStore::sync() {
+  ICBD_TRY(write_unsaved());
   if (!name_is_durable_.exchange(true))
     if (const Status synced = sync_directory(std::filesystem::absolute(path_).parent_path());
         !synced) {
       name_is_durable_ = false;
       return synced;
     }
-  if (fdatasync(file_.get()) != 0) return fail_errno("fdatasync manifest " + path_.string());
-  return {};
+  if (!written_since_sync_.exchange(false)) return {};
+  if (fdatasync(file_.get()) == 0) return {};
+  written_since_sync_ = true;
+  return fail_errno("fdatasync manifest " + path_.string());
 }
 
 }  // namespace icbd::manifest

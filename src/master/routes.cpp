@@ -23,15 +23,6 @@ Result<json> describe_repository(repository::Repository& repository) {
               {"free_bytes", std::uint64_t{space.f_bavail} * space.f_frsize}};
 }
 
-json describe_findings(const std::vector<repository::Finding>& findings) {
-  json list = json::array();
-  for (const repository::Finding& finding : findings)
-    list.push_back({{"kind", to_string(finding.kind)},
-                    {"text", describe(finding)},
-                    {"settled", finding.settled}});
-  return list;
-}
-
 json describe_data_service(const Subjects& subjects) {
   const wire::ServerCounters& counters = subjects.data_service.counters();
   return {{"listen", subjects.data_address},
@@ -51,7 +42,7 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"version", ICBD_VERSION},
                {"repository", std::move(repository)},
                {"data", describe_data_service(subjects)},
-               {"recovery", describe_findings(subjects.repository.recovery_findings())},
+               {"recovery", to_json(subjects.repository.recovery_findings())},
                {"images", images.size()},
                {"versions", versions.size()}}};
 }

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 namespace icbd::repository {
@@ -40,6 +41,15 @@ std::string_view to_string(FindingKind kind) {
 std::string describe(const Finding& finding) {
   return fmt::format("{}{}{}: {}", finding.version, finding.version.empty() ? "" : ": ",
                      finding.what, finding.action);
+}
+
+nlohmann::json to_json(std::span<const Finding> findings) {
+  nlohmann::json list = nlohmann::json::array();
+  for (const Finding& finding : findings)
+    list.push_back({{"kind", to_string(finding.kind)},
+                    {"text", describe(finding)},
+                    {"settled", finding.settled}});
+  return list;
 }
 
 }  // namespace icbd::repository

@@ -2,7 +2,9 @@
 //
 // File format: the 8 bytes "icbdman1", then records of u32 length and page bytes. Pages are named
 // by their digest alone, so a torn last record is cut off at open and nothing else is trusted.
-// Guarantees: thread-safe. FilePageStore::sync() makes everything added before it durable.
+// Guarantees: thread-safe. FilePageStore::sync() makes everything added before it durable. While
+// the disk is full, pages that are added stay in memory, so that readers can be served; sync()
+// writes them, or fails with no_space.
 #pragma once
 
 #include <atomic>
@@ -49,6 +51,8 @@ class FilePageStore final : public PageStore {
   Status load(std::uint64_t size);
   Status load_magic(std::uint64_t size);
   Status cut_off_torn_record(std::uint64_t size);
+  Status write_record(const Digest& digest, ByteView page);
+  Status write_unsaved();
   // Takes in the record at end_ and returns its page's length; 0 if the records end there.
   Result<std::uint32_t> load_record(std::uint64_t size);
 
@@ -56,7 +60,9 @@ class FilePageStore final : public PageStore {
   unique_fd file_;
   mutable std::mutex mutex_;
   std::unordered_map<Digest, Place> places_;
+  std::unordered_map<Digest, Bytes> unsaved_;  // there was no room for them
   std::uint64_t end_ = 0;
+  std::atomic<bool> written_since_sync_ = true;
   std::atomic<bool> name_is_durable_ = true;  // false after the file was made, until sync()
 };
 

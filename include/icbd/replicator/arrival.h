@@ -17,6 +17,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <stop_token>
 #include <string>
 
@@ -109,8 +110,9 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   void fail_waiting(const Error& why) { readers_.fail_all(why); }
 
   ArrivalProgress progress() const;
-  // Why it does not go on.
-  void set_failure(const Error& error);
+  // Why it does not go on. True if it is the first such failure, worth a line in the log; the same
+  // again and again is not.
+  bool set_failure(const Error& error);
 
  private:
   class DemandGuard;
@@ -145,6 +147,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   bool demand_closed_ = false;
   ArrivalPhase phase_;
   std::string failure_;
+  std::optional<ErrorCode> last_failure_;
   Clock::TimePoint fill_started_{};
   std::uint64_t fetched_before_fill_ = 0;
 };

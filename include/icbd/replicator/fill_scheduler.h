@@ -37,7 +37,7 @@ class FillScheduler {
       std::chrono::milliseconds shortest, longest;
     };
     Waits source_away{std::chrono::milliseconds(100), std::chrono::milliseconds(5'000)};
-    Waits no_space{std::chrono::milliseconds(500), std::chrono::milliseconds(10'000)};
+    Waits no_space{std::chrono::milliseconds(500), std::chrono::milliseconds(3'000)};
     Waits others{std::chrono::milliseconds(1'000), std::chrono::milliseconds(300'000)};
   };
 

@@ -22,6 +22,8 @@ namespace icbd::replicator {
 class Staging {
  public:
   static Result<Staging> open(const std::filesystem::path& subvolume);
+  // Of the subvolume whose root directory is given.
+  static Result<Staging> take(unique_fd root);
 
   int root_fd() const { return root_.get(); }
   SubvolumeId id() const { return id_; }

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <filesystem>
+#include <nlohmann/json_fwd.hpp>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -46,5 +48,7 @@ struct Finding {
 
 // One line: "disk@3: its subvolume /srv/icbd/disk/3 is missing: …".
 std::string describe(const Finding& finding);
+// As status tells them: [{"kind", "text", "settled"}].
+nlohmann::json to_json(std::span<const Finding> findings);
 
 }  // namespace icbd::repository

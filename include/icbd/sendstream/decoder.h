@@ -1,7 +1,7 @@
 // Bytes in, commands out.
 //
-// Purpose: decodes a send stream of version 1, 2 or 3 as it arrives, in pieces of any size. Pure: no
-// I/O, no logging.
+// Purpose: decodes a send stream of version 1, 2 or 3 as it arrives, in pieces of any size. Pure:
+// no I/O, no logging.
 // Lifecycle: feed() bytes, then next() until it returns nothing, and so on. After End, any
 // further byte is an error; an error is final.
 // Guarantees: each command's length is held against limits::sendstream_command before it is

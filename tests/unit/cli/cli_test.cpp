@@ -242,19 +242,26 @@ TEST_F(CliTest, StatusOfAMaster) {
 
 json cache_status() {
   json arriving = version(2, "arriving");
-  arriving["progress"] = {{"bytes_done", 1u << 20},
+  arriving["progress"] = {{"phase", "retrying"},
+                          {"bytes_done", 1u << 20},
                           {"bytes_total", 4u << 20},
                           {"rate_bytes_per_second", 1u << 20},
                           {"failure", "the master cannot be reached"}};
   return {{"role", "cache"},
           {"version", "0.1.0"},
           {"repository", {{"path", "/srv/c"}, {"total_bytes", 8u << 20}, {"free_bytes", 0}}},
-          {"master", {{"address", "127.0.0.1:5010"}, {"reachable", false}}},
+          {"master",
+           {{"address", "127.0.0.1:5010"},
+            {"reachable", false},
+            {"error", "connection refused"},
+            {"warning", "restored from an old backup"},
+            {"conflicts", {"win11@1: other content"}}}},
           {"view", {{"mountpoint", "/var/lib/icbd"}}},
           {"wire", {{"bytes_received", 1u << 20}}},
           {"images", 1},
           {"versions", {{"remote", 3}, {"arriving", 1}, {"complete", 2}}},
-          {"arriving", json::array({arriving})}};
+          {"arriving", json::array({arriving})},
+          {"refused", {{{"image", "win11"}, {"version", 3}, {"reason", "8 MiB are needed"}}}}};
 }
 
 TEST_F(CliTest, StatusOfACache) {
@@ -263,7 +270,11 @@ TEST_F(CliTest, StatusOfACache) {
   EXPECT_THAT(out(), HasSubstr("master      127.0.0.1:5010, not reachable\n"));
   EXPECT_THAT(out(), HasSubstr("images      1 with 2 complete, 1 arriving, 3 remote versions\n"));
   EXPECT_THAT(out(), HasSubstr("arriving    win11@2  25 %  1.0 MiB of 4.0 MiB  1.0 MiB/s  "
-                               "waiting: the master cannot be reached\n"));
+                               "retrying: the master cannot be reached\n"));
+  EXPECT_THAT(out(), HasSubstr("            connection refused\n"));
+  EXPECT_THAT(out(), HasSubstr("warning     restored from an old backup\n"));
+  EXPECT_THAT(out(), HasSubstr("refused     win11@1: other content\n"));
+  EXPECT_THAT(out(), HasSubstr("refused     win11@3: 8 MiB are needed\n"));
 }
 
 TEST_F(CliTest, WatchShowsTheStatusUntilItIsLeft) {

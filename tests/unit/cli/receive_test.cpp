@@ -149,6 +149,19 @@ TEST_F(ReceiveCommand, AfterAFailureItSaysThatNothingIsLeft) {
   EXPECT_TRUE(std::filesystem::exists(received + "/one/disk"));
 }
 
+TEST_F(ReceiveCommand, ANameCannotSteerTheTerminal) {
+  const auto made = harness::shell_checked("cd '" + path().string() + R"('
+    name=$(printf 'evil\033[2J')
+    btrfs -q subvolume snapshot -r live "$name"
+    btrfs -q send -f evil.stream "$name")");
+  ASSERT_TRUE(made) << made.error().message();
+  CommandLine command;
+  EXPECT_EQ(command.run({"receive", "-f", stream("evil"), received}, true), exit_done);
+  EXPECT_EQ(command.run({"receive", "-f", stream("evil"), received}), exit_failed);
+  EXPECT_THAT(command.out(), HasSubstr("evil?[2J"));
+  EXPECT_EQ((command.out() + command.errors()).find("evil\x1b"), std::string::npos);
+}
+
 TEST_F(ReceiveCommand, ProgressGoesToTheTerminalOfErrorsOnly) {
   CommandLine quiet;
   EXPECT_EQ(quiet.run({"receive", "-f", stream("one"), received}), exit_done);

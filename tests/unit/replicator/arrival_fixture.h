@@ -122,10 +122,12 @@ class ArrivalTest : public harness::BtrfsTest {
     master_ = std::move(*master);
     real_.emplace(*master_);
     source_.emplace(*real_);
-    auto cache = repository::Repository::open(path() / "cache", make_silent_logger());
+    auto cache = repository::Repository::open(cache_directory(), make_silent_logger());
     ASSERT_DONE(cache);
     cache_ = std::move(*cache);
   }
+  // Where the cache's repository is to be; on the master's filesystem unless said otherwise.
+  virtual std::filesystem::path cache_directory() { return path() / "cache"; }
   void TearDown() override {
     if (source_) {
       source_->hold(source::Priority::demand, false);

@@ -103,9 +103,8 @@ void lookup_in_image(fuse_req_t request, std::uint32_t id, std::string_view name
     reply_entry(request, NodeId::of_latest(id), latest_attributes(*image), catalog_timeout_seconds);
   } else {
     const auto number = parse_number(name);
-    const auto version =
-        std::find_if(image->versions.begin(), image->versions.end(),
-                     [&](const VersionEntry& entry) { return number == entry.number; });
+    const auto version = std::ranges::find_if(
+        image->versions, [&](const VersionEntry& entry) { return number == entry.number; });
     if (version == image->versions.end())
       fuse_reply_err(request, ENOENT);
     else
@@ -200,14 +199,12 @@ Attributes image_attributes(const ImageEntry& image) {
 }
 
 const ImageEntry* find_image(const Library::Images& images, std::uint32_t id) {
-  const auto found = std::find_if(images.begin(), images.end(),
-                                  [&](const ImageEntry& image) { return image.id == id; });
+  const auto found = std::ranges::find(images, id, &ImageEntry::id);
   return found == images.end() ? nullptr : &*found;
 }
 
 const ImageEntry* find_image(const Library::Images& images, std::string_view name) {
-  const auto found = std::find_if(images.begin(), images.end(),
-                                  [&](const ImageEntry& image) { return image.name == name; });
+  const auto found = std::ranges::find(images, name, &ImageEntry::name);
   return found == images.end() ? nullptr : &*found;
 }
 

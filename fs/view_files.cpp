@@ -66,17 +66,18 @@ void operation_open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
 
 void operation_read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
                     fuse_file_info* info) {
-  OpenFile& file = *handle_of(info).file;
+  // Held: once the reader is answered, which may be before read() returns, it may close the file.
+  const std::shared_ptr<OpenFile> file = handle_of(info).file;
   const ByteRange range{static_cast<std::uint64_t>(offset), size};
-  if (file.is_local(range)) {
+  if (file->is_local(range)) {
     const std::span<std::byte> buffer = thread_buffer(size);
-    const auto got = file.read_local(buffer, range.offset);
+    const auto got = file->read_local(buffer, range.offset);
     if (!got) return reply_error(request, got.error());
     fuse_reply_buf(request, characters(buffer), *got);
     return;
   }
   auto parked = ParkedRequest::park(request, state_of(request).parked);
-  file.read(range, [parked](Result<Bytes> bytes) {
+  file->read(range, [parked](Result<Bytes> bytes) {
     parked->answer([&](fuse_req_t waiting) {
       if (bytes)
         fuse_reply_buf(waiting, characters(*bytes), bytes->size());

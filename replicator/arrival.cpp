@@ -105,9 +105,8 @@ void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
                                                       path = entry.path,
                                                       timeout = context_.fetch_timeout] {
     if (const auto late = waiting.lock())
-      late->fail(Error(
-          ErrorCode::timed_out,
-          fmt::format("/{}: the source gave no bytes within {}", path, timeout.count())));
+      late->fail(Error(ErrorCode::timed_out, fmt::format("/{}: the source gave no bytes within {}",
+                                                         path, timeout.count())));
   });
   if (!demanded.empty()) demand(std::move(demanded), false);
   job->finish_part();
@@ -126,10 +125,9 @@ Status Arrival::read_here(ReadJob& job, ChunkIndex chunk) {
 }
 
 void Arrival::demand(std::vector<ChunkTask> chunks, bool insist) {
-  context_.demand.post(
-      [self = shared_from_this(), chunks = std::move(chunks), insist]() mutable {
-        self->run_demand(chunks, insist);
-      });
+  context_.demand.post([self = shared_from_this(), chunks = std::move(chunks), insist]() mutable {
+    self->run_demand(chunks, insist);
+  });
 }
 
 void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
@@ -144,7 +142,7 @@ void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
     if (!temporary) {
       context_.logger->error("{}@{}: {}", version().facts.image, version().facts.number.value(),
                              fetched.error().message());
-      set_failure(fetched.error());
+      note_problem(fetched.error());
     }
   }
   if (content_->chunks().done_count() == content_->chunks().count() && context_.on_all_here &&
@@ -271,9 +269,10 @@ Status Arrival::fill(std::stop_token stop,
     fill_started_ = context_.clock.now();
     fetched_before_fill_ = filler_.counters().bytes_fetched;
   }
-  BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_,
-                {.checkpoint = [this] { return checkpoint(); },
-                 .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); }});
+  BulkFill bulk(
+      *content_, filler_, context_.clock, pending_bytes_,
+      {.checkpoint = [this] { return checkpoint(); },
+       .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); }});
   return bulk.run(stop);
 }
 
@@ -350,10 +349,14 @@ void Arrival::stop() {
   readers_.fail_all(Error(ErrorCode::cancelled, "the cache is stopping"));
 }
 
+void Arrival::note_problem(const Error& error) {
+  const std::lock_guard lock(mutex_);
+  failure_ = error.message();
+}
+
 bool Arrival::set_failure(const Error& error) {
   const std::lock_guard lock(mutex_);
-  if (phase_ == ArrivalPhase::filling || phase_ == ArrivalPhase::landing)
-    phase_ = error.code() == ErrorCode::no_space ? ArrivalPhase::paused : ArrivalPhase::retrying;
+  phase_ = error.code() == ErrorCode::no_space ? ArrivalPhase::paused : ArrivalPhase::retrying;
   failure_ = error.message();
   return std::exchange(last_failure_, error.code()) != error.code();
 }

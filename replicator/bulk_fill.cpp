@@ -141,7 +141,7 @@ void BulkFill::work() {
     lock.unlock();
     const Status fetched = filler_.fetch(batch, source::Priority::bulk, writer);
     if (fetched)
-      std::for_each(batch.begin(), batch.end(), [&](auto& task) { count_down(task); });
+      std::ranges::for_each(batch, [&](auto& task) { count_down(task); });
     else
       release(batch);
     lock.lock();

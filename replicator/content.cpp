@@ -83,8 +83,11 @@ Status Content::resolve(FileIndex file, ChunkIndex first, std::uint32_t count) {
     const Entry& parent = parts_.parent->entries[lineage.parent->value()];
     const std::uint32_t available =
         parent.chunk_count() > first.value() ? parent.chunk_count() - first.value() : 0;
-    ICBD_ASSIGN(inherited,
-                parts_.parent->reader.chunk_digests(parent, first, std::min(count, available)));
+    // A file that has grown has chunks that the parent has not.
+    if (available > 0) {
+      ICBD_ASSIGN(inherited,
+                  parts_.parent->reader.chunk_digests(parent, first, std::min(count, available)));
+    }
   }
   for (std::uint32_t i = 0; i < count; ++i) {
     const ChunkIndex chunk(first.value() + i);

@@ -56,9 +56,8 @@ void FillScheduler::retry_now() {
 FillScheduler::Queue::iterator FillScheduler::next_due(Instant now, Instant& wake_at) {
   return std::ranges::find_if(queue_, [&](const Entry& entry) {
     if (entry.running) return false;
-    const bool image_busy = std::ranges::any_of(queue_, [&](const Entry& other) {
-      return other.running && other.image == entry.image;
-    });
+    const bool image_busy = std::ranges::any_of(
+        queue_, [&](const Entry& other) { return other.running && other.image == entry.image; });
     if (image_busy) return false;
     if (entry.due <= now) return true;
     wake_at = std::min(wake_at, entry.due);

@@ -227,7 +227,7 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Trans
   const ByteRange range = data.extent.range;
   const ByteRange whole = content_.entry(assembly.task.file).chunk_range(assembly.task.chunk);
   if (assembly.outstanding == 0 ||
-      std::find(assembly.ranges.begin(), assembly.ranges.end(), range) == assembly.ranges.end() ||
+      std::ranges::find(assembly.ranges, range) == assembly.ranges.end() ||
       (!data.all_zero && data.data.size() != range.length))
     return fail(ErrorCode::corrupt, "the source sent an extent that was not asked for");
   counters_.bytes_fetched += range.length;
@@ -247,7 +247,7 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Trans
     if (data.all_zero)
       std::fill_n(place, range.length, std::byte{0});
     else
-      std::copy(data.data.begin(), data.data.end(), place);
+      std::ranges::copy(data.data, place);
     chunk = assembly.buffer;
   }
   if (assembly.outstanding != 0) return {};

@@ -75,14 +75,15 @@ Result<ParentSide> parent_side(const Content& content, FileIndex file, ChunkInde
   const LocalVersion& parent = *content.parent();
   const Entry& entry = parent.entries[lineage.parent->value()];
   if (entry.chunk_count() <= first.value()) return side;
-  ICBD_ASSIGN(side.digests, parent.reader.chunk_digests(
-                                entry, first, std::min(count, entry.chunk_count() - first.value())));
+  ICBD_ASSIGN(side.digests,
+              parent.reader.chunk_digests(entry, first,
+                                          std::min(count, entry.chunk_count() - first.value())));
   struct stat status{};
   if (::fstatat(parent.subvolume.root_fd(), entry.path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
     return fail_errno(fmt::format("look at /{} of the parent", entry.path));
   side.size = entry.size;
-  ICBD_ASSIGN(auto extents, btrfs::file_extents(parent.subvolume.root_fd(),
-                                                InodeNumber(status.st_ino), window));
+  ICBD_ASSIGN(auto extents,
+              btrfs::file_extents(parent.subvolume.root_fd(), InodeNumber(status.st_ino), window));
   side.extents.emplace(std::move(extents));
   return side;
 }

@@ -25,9 +25,8 @@ Result<std::shared_ptr<const LocalVersion>> open_version(repository::Repository&
 Result<std::shared_ptr<const LocalVersion>> LocalVersions::open(const catalog::Version& version) {
   {
     const std::lock_guard lock(mutex_);
-    const auto found = std::find_if(recent_.begin(), recent_.end(), [&](const auto& local) {
-      return local->version.serial == version.serial;
-    });
+    const auto found = std::ranges::find_if(
+        recent_, [&](const auto& local) { return local->version.serial == version.serial; });
     if (found != recent_.end()) {
       recent_.splice(recent_.begin(), recent_, found);
       return recent_.front();

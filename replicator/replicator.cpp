@@ -140,7 +140,7 @@ std::vector<std::pair<catalog::Version, ArrivalProgress>> Replicator::arriving()
   std::vector<std::pair<catalog::Version, ArrivalProgress>> all;
   for (const auto& arrival : open_arrivals())
     all.emplace_back(arrival->version(), arrival->progress());
-  std::sort(all.begin(), all.end(), [](const auto& a, const auto& b) {
+  std::ranges::sort(all, [](const auto& a, const auto& b) {
     return std::pair(a.first.facts.image, a.first.facts.number) <
            std::pair(b.first.facts.image, b.first.facts.number);
   });
@@ -159,8 +159,7 @@ std::vector<catalog::Version> Replicator::parent_candidates(const catalog::Versi
         std::int64_t{other.facts.number.value()} - std::int64_t{version.facts.number.value()};
     return apart < 0 ? -2 * apart : 2 * apart + 1;  // of equally near ones the older first
   };
-  std::sort(candidates.begin(), candidates.end(),
-            [&](const auto& a, const auto& b) { return distance(a) < distance(b); });
+  std::ranges::sort(candidates, {}, distance);
   return candidates;
 }
 

@@ -83,8 +83,8 @@ void Replicator::note_reachable(std::optional<Uuid> repository) {
 // Whose catalog this is, compared with the one that was followed before.
 Status Replicator::check_identity(const source::CatalogSnapshot& snapshot) {
   ICBD_ASSIGN(const auto followed, repository_.catalog().followed_source());
-  const Uuid expected = options_.expected_source.value_or(followed ? followed->repository
-                                                                   : snapshot.repository);
+  const Uuid expected =
+      options_.expected_source.value_or(followed ? followed->repository : snapshot.repository);
   if (snapshot.repository != expected)
     return fail(
         ErrorCode::permission_denied,
@@ -140,10 +140,9 @@ Status Replicator::take_catalog(const source::CatalogSnapshot& snapshot) {
 // Why it is refused, if it is.
 std::optional<std::string> Replicator::add_remote(const catalog::VersionFacts& facts) {
   const auto known = versions();
-  const auto same = std::find_if(
-      known->versions.begin(), known->versions.end(), [&](const catalog::Version& version) {
-        return version.facts.image == facts.image && version.facts.number == facts.number;
-      });
+  const auto same = std::ranges::find_if(known->versions, [&](const catalog::Version& version) {
+    return version.facts.image == facts.image && version.facts.number == facts.number;
+  });
   if (same != known->versions.end()) {
     if (same->facts.manifest == facts.manifest && same->facts.uuid == facts.uuid) return {};
     return fmt::format(

@@ -61,8 +61,8 @@ std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
 
 // With mutex_ held. Whoever uses it keeps it; it is opened again when it is asked for.
 void Replicator::forget_one_complete() {
-  const auto found = std::find_if(opened_.begin(), opened_.end(),
-                                  [](const auto& entry) { return !entry.second->arrival; });
+  const auto found =
+      std::ranges::find_if(opened_, [](const auto& entry) { return !entry.second->arrival; });
   if (found != opened_.end()) opened_.erase(found);
 }
 
@@ -93,8 +93,7 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
 Result<std::shared_ptr<Content>> Replicator::fetch_content(const catalog::Version& version) {
   ICBD_TRY(space_.check(version.facts.entries * shape_bytes_per_entry));
   const auto candidates = parent_candidates(version);
-  auto content =
-      fetch_shape(repository_, local_, gate_, version, candidates, options_.policy);
+  auto content = fetch_shape(repository_, local_, gate_, version, candidates, options_.policy);
   if (content || candidates.empty() || !may_be_the_shapes_fault(content.error())) return content;
   logger_->warn("{}: {}; the full shape is fetched instead", name_of(version),
                 content.error().message());
@@ -142,7 +141,7 @@ void Replicator::begin_arrival(const catalog::Version& version, std::shared_ptr<
   finish_opening(version.serial, opened);
   const Status committed = arrival->commit_shape();
   if (!committed) {
-    arrival->set_failure(committed.error());
+    arrival->note_problem(committed.error());
     logger_->error("{}: the shape cannot be made durable: {}", name_of(version),
                    committed.error().message());
   }

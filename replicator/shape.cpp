@@ -63,7 +63,8 @@ Status check_inode(const Staging& staging, const Entry& entry) {
   struct stat status{};
   if (::fstatat(staging.root_fd(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0)
     return fail_errno("look at /" + entry.path);
-  if ((status.st_mode & S_IFMT) != file_type(entry.type)) return refuse(entry.path, "has another type");
+  if ((status.st_mode & S_IFMT) != file_type(entry.type))
+    return refuse(entry.path, "has another type");
   switch (entry.type) {
     case EntryType::file:
       if (static_cast<std::uint64_t>(status.st_size) != entry.size)
@@ -75,7 +76,7 @@ Status check_inode(const Staging& staging, const Entry& entry) {
         return refuse(entry.path, "is another device");
       return {};
     case EntryType::symlink: {
-      std::array<char, limits::path_length> target;
+      std::array<char, limits::path_length> target{};
       const ssize_t length =
           ::readlinkat(staging.root_fd(), path.c_str(), target.data(), target.size());
       if (length < 0) return fail_errno("read the link /" + entry.path);
@@ -185,9 +186,8 @@ class ShapeReceiver {
   }
 
   Status open_parent(const Uuid& uuid) {
-    const auto offered =
-        std::find_if(candidates_.begin(), candidates_.end(),
-                     [&](const catalog::Version& version) { return version.facts.uuid == uuid; });
+    const auto offered = std::ranges::find_if(
+        candidates_, [&](const catalog::Version& version) { return version.facts.uuid == uuid; });
     if (offered == candidates_.end())
       return fail(ErrorCode::corrupt, fmt::format("the source chose a parent {} that was not "
                                                   "offered",

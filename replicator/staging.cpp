@@ -31,6 +31,7 @@ Result<std::vector<Staging::Child>> children(unique_fd fd, const std::string& pa
   if (!stream) return fail_errno(fmt::format("list /{}", path));
   static_cast<void>(fd.release());  // the stream's now
   std::vector<Staging::Child> found;
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream of entries is this function's own.
   for (errno = 0; const dirent* entry = ::readdir(stream.get()); errno = 0) {
     const std::string_view name = entry->d_name;
     if (name == "." || name == ".." || entry->d_ino == nested_subvolume_inode) continue;
@@ -38,8 +39,7 @@ Result<std::vector<Staging::Child>> children(unique_fd fd, const std::string& pa
                      static_cast<std::uint32_t>(DTTOIF(entry->d_type))});
   }
   if (errno != 0) return fail_errno(fmt::format("list /{}", path));
-  std::sort(found.begin(), found.end(),
-            [](const auto& a, const auto& b) { return a.name < b.name; });
+  std::ranges::sort(found, {}, &Staging::Child::name);
   return found;
 }
 

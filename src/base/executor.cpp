@@ -4,7 +4,7 @@
 
 namespace icbd {
 
-Executor::Executor(std::string name, unsigned threads) {
+Executor::Executor(const std::string& name, unsigned threads) {
   for (unsigned i = 0; i < threads; ++i)
     threads_.emplace_back([this, name] {
       pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());

@@ -12,6 +12,7 @@
 namespace icbd {
 
 Status notify_service_manager(std::string_view state) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here sets variables of the environment.
   const char* const name = std::getenv("NOTIFY_SOCKET");
   if (name == nullptr || *name == '\0') return {};
   const std::string_view path(name);

@@ -2,7 +2,7 @@
 
 namespace icbd {
 
-StopSignals::StopSignals() {
+StopSignals::StopSignals() : signals_{} {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGTERM);
   sigaddset(&signals_, SIGINT);

@@ -100,8 +100,8 @@ class Search {
     arguments.buf_size = buffer_size;
     std::memcpy(buffer_.data(), &arguments, sizeof arguments);
     if (ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, buffer_.data()) < 0)
-      return fail_errno(fmt::format("list the extents of inode {} of {}", inode.value(),
-                                    describe(fd)));
+      return fail_errno(
+          fmt::format("list the extents of inode {} of {}", inode.value(), describe(fd)));
     std::memcpy(&arguments, buffer_.data(), sizeof arguments);
     found_ = arguments.key.nr_items;
     return {};

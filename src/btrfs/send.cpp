@@ -4,11 +4,11 @@
 #include <fmt/format.h>
 #include <linux/btrfs.h>
 #include <pthread.h>
-#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <exception>
 #include <thread>
 

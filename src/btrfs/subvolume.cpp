@@ -35,7 +35,7 @@ std::optional<Uuid> uuid_from(const __u8 (&bytes)[BTRFS_UUID_SIZE]) {
 }  // namespace
 
 std::string describe(int fd) {
-  std::array<char, 4096> target;
+  std::array<char, 4096> target{};
   const ssize_t length =
       readlink(fmt::format("/proc/self/fd/{}", fd).c_str(), target.data(), target.size());
   if (length < 0) return fmt::format("descriptor {}", fd);

@@ -120,8 +120,7 @@ Result<fs::Attributes> ArrivingTree::lookup(InodeNumber directory, const std::st
 
 Result<Bytes> ArrivingTree::xattr(InodeNumber inode, const std::string& name) {
   ICBD_ASSIGN(const manifest::Entry* entry, entry_of(inode));
-  const auto found = std::find_if(entry->xattrs.begin(), entry->xattrs.end(),
-                                  [&](const manifest::Xattr& xattr) { return xattr.name == name; });
+  const auto found = std::ranges::find(entry->xattrs, name, &manifest::Xattr::name);
   if (found == entry->xattrs.end()) return fail_errno(name, ENODATA);
   return found->value;
 }
@@ -129,6 +128,7 @@ Result<Bytes> ArrivingTree::xattr(InodeNumber inode, const std::string& name) {
 Result<std::vector<std::string>> ArrivingTree::xattr_names(InodeNumber inode) {
   ICBD_ASSIGN(const manifest::Entry* entry, entry_of(inode));
   std::vector<std::string> names;
+  names.reserve(entry->xattrs.size());
   for (const manifest::Xattr& xattr : entry->xattrs) names.push_back(xattr.name);
   return names;
 }

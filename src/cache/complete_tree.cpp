@@ -79,7 +79,7 @@ Result<std::vector<fs::DirectoryEntry>> CompleteTree::list(InodeNumber directory
 
 Result<std::string> CompleteTree::read_link(InodeNumber inode) {
   ICBD_ASSIGN(const unique_fd fd, subvolume_.open_inode(inode, O_PATH | O_NOFOLLOW));
-  std::array<char, limits::path_length> target;
+  std::array<char, limits::path_length> target{};
   const ssize_t length = ::readlinkat(fd.get(), "", target.data(), target.size());
   if (length < 0) return fail_errno("readlink");
   return std::string(target.data(), static_cast<std::size_t>(length));

@@ -64,10 +64,8 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree_of(
   if (!opened) return nullptr;
   if (opened->arrival)
     return std::make_shared<ArrivingTree>(
-        opened->arrival,
-        [replicator = &replicator_, arrival = opened->arrival.get()](std::uint64_t bytes) {
-          replicator->note_read(*arrival, bytes);
-        });
+        opened->arrival, [replicator = &replicator_, arrival = opened->arrival.get()](
+                             std::uint64_t bytes) { replicator->note_read(*arrival, bytes); });
   const replicator::Staging& subvolume = *opened->complete;
   return std::make_shared<CompleteTree>(std::move(opened), subvolume);
 }

@@ -2,10 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <stdio.h>
 #include <unistd.h>
 
 #include <array>
+#include <cstdio>
 
 #include "icbd/base/file.h"
 #include "icbd/base/uuid.h"

@@ -137,7 +137,7 @@ std::string unknown_word(const CLI::App& app, std::span<const std::string> argum
   const bool has_command = !app.get_subcommands().empty();
   const std::vector<std::string> known = known_words(app);
   for (std::size_t i = 0; i < arguments.size(); ++i) {
-    const std::string word = arguments[i].substr(0, arguments[i].find('='));
+    std::string word = arguments[i].substr(0, arguments[i].find('='));
     if (word == "--") break;
     if (word.starts_with("--") && std::ranges::find(known, word) == known.end()) return word;
     if (arguments[i] == "--server") ++i;

@@ -26,7 +26,7 @@ Table images_table(const json& images) {
 
 // "arriving 42 %", or just the state.
 std::string describe_state(const json& version) {
-  const std::string state = printable(version.value("state", ""));
+  std::string state = printable(version.value("state", ""));
   const auto progress = version.find("progress");
   if (progress == version.end()) return state;
   return fmt::format("{} {}", state,

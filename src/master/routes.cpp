@@ -37,14 +37,13 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
   ICBD_ASSIGN(auto repository, describe_repository(subjects.repository));
   ICBD_ASSIGN(const auto images, catalog.images());
   ICBD_ASSIGN(const auto versions, catalog.versions());
-  return rest::Response{
-      .body = {{"role", "master"},
-               {"version", ICBD_VERSION},
-               {"repository", std::move(repository)},
-               {"data", describe_data_service(subjects)},
-               {"recovery", to_json(subjects.repository.recovery_findings())},
-               {"images", images.size()},
-               {"versions", versions.size()}}};
+  return rest::Response{.body = {{"role", "master"},
+                                 {"version", ICBD_VERSION},
+                                 {"repository", std::move(repository)},
+                                 {"data", describe_data_service(subjects)},
+                                 {"recovery", to_json(subjects.repository.recovery_findings())},
+                                 {"images", images.size()},
+                                 {"versions", versions.size()}}};
 }
 
 // A string member of the body; the empty string if it may be missing and is.

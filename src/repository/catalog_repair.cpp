@@ -1,11 +1,11 @@
 #include "catalog_repair.h"
 
 #include <fmt/format.h>
-#include <stdio.h>
-#include <stdlib.h>
 
 #include <algorithm>
 #include <array>
+#include <cstdio>
+#include <cstdlib>
 
 #include "icbd/base/clock.h"
 #include "icbd/base/file.h"

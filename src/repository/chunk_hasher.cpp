@@ -65,8 +65,8 @@ class Hasher {
       std::vector<std::jthread> helpers;
       try {
         while (helpers.size() + 1 < threads) helpers.emplace_back([this] { work(); });
+        // NOLINTNEXTLINE(bugprone-empty-catch): fewer threads are slower, not wrong.
       } catch (const std::system_error&) {
-        // Fewer threads: slower, not wrong.
       }
       work();
     }

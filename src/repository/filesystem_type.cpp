@@ -10,7 +10,7 @@
 namespace icbd::repository {
 
 std::string filesystem_type(const std::filesystem::path& path) {
-  const std::string unknown = "another filesystem";
+  std::string unknown = "another filesystem";
   struct stat status{};
   if (stat(path.c_str(), &status) != 0) return unknown;
   const std::string device = fmt::format("{}:{}", major(status.st_dev), minor(status.st_dev));

@@ -87,10 +87,10 @@ Status check_words(const PublishRequest& request) {
 // What a publication leaves on disk before it is committed; removed unless keep() was called.
 class Draft {
  public:
-  Draft(Repository& repository, const std::string& image, VersionNumber number)
+  Draft(Repository& repository, std::string image, VersionNumber number)
       : layout_(repository.directory()),
         logger_(repository.logger()),
-        image_(image),
+        image_(std::move(image)),
         number_(number) {}
   Draft(const Draft&) = delete;
   Draft& operator=(const Draft&) = delete;

@@ -55,9 +55,11 @@ std::optional<EntryType> type_of(mode_t mode) {
 
 std::uint32_t attributes_of(const struct statx& status) {
   std::uint32_t attributes = 0;
-  if (status.stx_attributes & STATX_ATTR_IMMUTABLE) attributes |= manifest::attribute_immutable;
-  if (status.stx_attributes & STATX_ATTR_APPEND) attributes |= manifest::attribute_append_only;
-  if (status.stx_attributes & STATX_ATTR_NODUMP) attributes |= manifest::attribute_no_dump;
+  if ((status.stx_attributes & STATX_ATTR_IMMUTABLE) != 0)
+    attributes |= manifest::attribute_immutable;
+  if ((status.stx_attributes & STATX_ATTR_APPEND) != 0)
+    attributes |= manifest::attribute_append_only;
+  if ((status.stx_attributes & STATX_ATTR_NODUMP) != 0) attributes |= manifest::attribute_no_dump;
   return attributes;
 }
 
@@ -77,6 +79,7 @@ Result<Bytes> read_xattr(const std::string& inode, const std::string& name) {
 
 Result<std::vector<manifest::Xattr>> read_xattrs(int fd) {
   const std::string inode = descriptor_path(fd);
+  // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): zeros would cost more than the call.
   std::array<char, 65536> names;  // XATTR_LIST_MAX
   const ssize_t length = listxattr(inode.c_str(), names.data(), names.size());
   if (length < 0) return fail_errno("list extended attributes");
@@ -92,7 +95,7 @@ Result<std::vector<manifest::Xattr>> read_xattrs(int fd) {
 }
 
 Result<std::string> read_target(int fd) {
-  std::array<char, limits::path_length> target;
+  std::array<char, limits::path_length> target{};
   const ssize_t length = readlinkat(fd, "", target.data(), target.size());
   if (length < 0) return fail_errno("read the symlink");
   return std::string(target.data(), static_cast<std::size_t>(length));
@@ -108,6 +111,7 @@ Result<std::vector<std::string>> list_directory(int root_fd, const std::string& 
   std::vector<std::string> names;
   while (true) {
     errno = 0;
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): the stream of entries is this function's own.
     const dirent* entry = readdir(directory.get());
     if (!entry && errno != 0) return fail_errno(fmt::format("list \"{}\"", path));
     if (!entry) break;
@@ -137,7 +141,7 @@ class Walk {
     if (!is_directory) return {};
     ICBD_ASSIGN(const auto names, list_directory(root_fd_, path));
     for (const std::string& name : names)
-      ICBD_TRY(visit(path.empty() ? name : path + "/" + name, depth + 1));
+      ICBD_TRY(visit(path.empty() ? name : fmt::format("{}/{}", path, name), depth + 1));
     return {};
   }
 

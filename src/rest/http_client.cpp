@@ -36,7 +36,7 @@ class Exchange {
     tcp::resolver::results_type targets;
     if (const auto error = run([&](auto done) {
           resolver.async_resolve(host, port, [&targets, done](beast::error_code ec, auto results) {
-            targets = results;
+            targets = std::move(results);
             done(ec);
           });
         }))
@@ -69,7 +69,7 @@ class Exchange {
     context_.run_until(deadline_);
     if (outcome) return *outcome;
     beast::error_code ignored;
-    stream_.socket().close(ignored);
+    static_cast<void>(stream_.socket().close(ignored));
     return asio::error::timed_out;
   }
 
@@ -100,7 +100,7 @@ Result<json> decode_response(const http::response<http::string_body>& raw,
 
 }  // namespace
 
-Result<HttpClient> HttpClient::make(std::string base_url) {
+Result<HttpClient> HttpClient::make(std::string_view base_url) {
   ICBD_ASSIGN(BaseUrl url, parse_base_url(base_url));
   return HttpClient(std::move(url.host), std::move(url.port));
 }

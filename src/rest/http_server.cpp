@@ -116,22 +116,22 @@ class Session : public std::enable_shared_from_this<Session> {
   ~Session() { service_.connections.fetch_sub(1, std::memory_order_relaxed); }
 
   void read() {
-    parser_.emplace();
-    parser_->header_limit(header_bytes);
-    parser_->body_limit(limits::rest_body);
+    auto& parser = parser_.emplace();
+    parser.header_limit(header_bytes);
+    parser.body_limit(limits::rest_body);
     stream_.expires_after(service_.timeout);
-    http::async_read(
-        stream_, buffer_, *parser_,
-        [self = shared_from_this()](beast::error_code error, std::size_t) { self->handle(error); });
+    http::async_read(stream_, buffer_, parser,
+                     [self = shared_from_this(), &parser](beast::error_code error, std::size_t) {
+                       self->handle(error, parser.get());
+                     });
   }
 
  private:
-  void handle(beast::error_code error) {
+  void handle(beast::error_code error, const HttpRequest& request) {
     if (error) {
       if (const auto response = refusal(error)) write(*response, false, false);
       return;
     }
-    const HttpRequest& request = parser_.value().get();
     write(answer(service_, request), request.keep_alive(), request.method() == http::verb::head);
   }
 

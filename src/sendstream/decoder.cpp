@@ -51,8 +51,8 @@ constexpr auto read_functions =
     make_read_functions(std::make_index_sequence<std::variant_size_v<Command>>());
 
 Result<Command> read_command(std::uint16_t type, ByteView attributes, std::uint32_t version) {
-  const auto info = std::ranges::find(wire::commands, static_cast<wire::CommandType>(type),
-                                      &wire::CommandInfo::type);
+  const auto* const info = std::ranges::find(wire::commands, static_cast<wire::CommandType>(type),
+                                             &wire::CommandInfo::type);
   if (info == wire::commands.end() || info->since_version > version)
     return fail(ErrorCode::unsupported,
                 fmt::format("command {} is unknown in version {}", type, version));

@@ -120,7 +120,7 @@ std::vector<std::string> NameTree::paths() const {
     open.pop_back();
     for (const auto& [name, object] : objects_[directory].directory->names) {
       if (path.size() + 1 + name.size() > limits::path_length) continue;
-      found.push_back(path.empty() ? name : path + "/" + name);
+      found.push_back(path.empty() ? name : fmt::format("{}/{}", path, name));
       if (is_directory(object)) open.emplace_back(object, found.back());
     }
   }

@@ -81,7 +81,7 @@ class NameTree {
   // Where `path` is now; the root has no place.
   Result<Place> taken_place(std::string_view path) const;
   bool lies_below(ObjectIndex directory, ObjectIndex ancestor) const;
-  Names& change(ObjectIndex directory);
+  Names& change(ObjectIndex index);
 
   std::vector<Object> objects_;
 };

@@ -131,7 +131,7 @@ Result<std::shared_ptr<RepositorySource::OpenVersion>> RepositorySource::open(
 
 Result<std::optional<CatalogSnapshot>> RepositorySource::catalog(
     const std::optional<KnownCatalog>& known) {
-  catalog::Catalog& catalog = repository_.catalog();
+  const catalog::Catalog& catalog = repository_.catalog();
   CatalogSnapshot snapshot;
   // Read before the rest: what changes meanwhile is then told again, never left out.
   ICBD_ASSIGN(snapshot.change_number, catalog.change_number());

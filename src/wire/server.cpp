@@ -127,7 +127,7 @@ void Server::stop() {
     if (state_->stopping) return;
     state_->stopping = true;
     ::shutdown(state_->listening.get(), SHUT_RDWR);  // wakes accept(2)
-    for (State::Client& client : state_->clients)
+    for (const State::Client& client : state_->clients)
       if (client.socket) ::shutdown(client.socket.get(), SHUT_RDWR);
   }
   state_->acceptor.join();

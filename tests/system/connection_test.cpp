@@ -51,11 +51,13 @@ class ConnectionTest : public SiteTest {
 
   // The newest version arrives under readers, whatever happens to them.
   void arrive() {
+    errors = 0;
     ASSERT_DONE(site->wait_until_listed(image, newest));
     CheckedReaders readers(model, site->mountpoint() / image, random());
     ASSERT_DONE(site->wait_until_complete(image, newest));
     readers.stop();
     EXPECT_EQ(readers.wrong(), "");
+    errors = readers.errors();
     EXPECT_EQ(model.check(newest, site->view(image, newest)), "");
     EXPECT_EQ(model.check(newest, site->cache_version(image, newest)), "");
     expect_landed_equal(image, newest);
@@ -72,6 +74,7 @@ class ConnectionTest : public SiteTest {
   Model model;
   std::optional<LiveImage> live;
   int newest = 0;
+  std::uint64_t errors = 0;  // that readers got during the last arrival
 };
 
 TEST_F(ConnectionTest, AtMost8MiBAreSentTwiceForACut) {
@@ -79,6 +82,7 @@ TEST_F(ConnectionTest, AtMost8MiBAreSentTwiceForACut) {
   publish_and_arrive(large_disk_size);
   const std::uint64_t undisturbed = received() - before;
   ASSERT_GT(undisturbed, large_disk_size);
+  EXPECT_EQ(errors, 0u) << "without a fault, no read fails; also not past the parent's end";
 
   const int cuts = is_long_run() ? 1000 : 20;
   constexpr int cuts_per_arrival = 2;

@@ -89,13 +89,16 @@ Status Site::start_master() {
 
 Status Site::launch_cache(const std::string& extra_configuration) {
   const auto file = folder_.path() / "cache.toml";
-  ICBD_TRY(write_file(
-      file,
-      fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
-                  "[view]\nmountpoint = \"{}\"\n[master]\ndata = \"{}\"\n"
-                  "poll_interval = 0.1\n[fetch]\nfill_threshold = 0\n{}",
-                  (cache_btrfs_->path() / "repository").string(), cache_rest_, mountpoint_.string(),
-                  proxy_ ? proxy_->address() : master_data_, extra_configuration)));
+  ICBD_TRY(
+      write_file(file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
+                                   "[view]\nmountpoint = \"{}\"\n[master]\ndata = \"{}\"\n"
+                                   "poll_interval = 0.1\n[fetch]\n{}{}",
+                                   (cache_btrfs_->path() / "repository").string(), cache_rest_,
+                                   mountpoint_.string(), proxy_ ? proxy_->address() : master_data_,
+                                   extra_configuration.find("fill_threshold") == std::string::npos
+                                       ? "fill_threshold = 0\n"
+                                       : "",
+                                   extra_configuration)));
   ICBD_ASSIGN(cache_, harness::Process::start({programs + "/icbd-cache", "--config", file},
                                               {folder_.path(), "cache"}));
   return {};

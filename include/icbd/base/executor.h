@@ -24,7 +24,7 @@ class Executor {
   using Task = std::function<void()>;
 
   // `name` shows in ps and gdb; the kernel keeps its first 15 characters.
-  Executor(std::string name, unsigned threads);
+  Executor(const std::string& name, unsigned threads);
   ~Executor();
   Executor(const Executor&) = delete;
   Executor& operator=(const Executor&) = delete;

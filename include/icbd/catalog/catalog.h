@@ -82,7 +82,7 @@ struct Version {
   // Only while arriving: the staging subvolume exists and its shape is committed.
   bool shaped = false;
   std::optional<VersionSerial> shape_parent;
-  std::optional<AdoptedPlace> place = {};  // none: within the repository
+  std::optional<AdoptedPlace> place = std::nullopt;  // none: within the repository
 };
 
 struct NodeIdentity {

@@ -51,9 +51,9 @@ enum class ArrivalPhase : std::uint8_t {
   on_demand,  // only what readers ask for is fetched
   queued,     // to be filled when it is its turn
   filling,
-  landing,    // everything is here and is being checked
-  retrying,   // the source is away, or something failed: tried again by itself
-  paused,     // no room: goes on when there is
+  landing,   // everything is here and is being checked
+  retrying,  // the source is away, or something failed: tried again by itself
+  paused,    // no room: goes on when there is
 };
 std::string_view to_string(ArrivalPhase phase);
 
@@ -110,8 +110,10 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   void fail_waiting(const Error& why) { readers_.fail_all(why); }
 
   ArrivalProgress progress() const;
-  // Why it does not go on. True if it is the first such failure, worth a line in the log; the same
-  // again and again is not.
+  // Something went wrong that does not end the fill.
+  void note_problem(const Error& error);
+  // Why the fill does not go on for now. True if it is the first such failure, worth a line in the
+  // log; the same again and again is not.
   bool set_failure(const Error& error);
 
  private:
@@ -148,7 +150,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   ArrivalPhase phase_;
   std::string failure_;
   std::optional<ErrorCode> last_failure_;
-  Clock::TimePoint fill_started_{};
+  Clock::TimePoint fill_started_;
   std::uint64_t fetched_before_fill_ = 0;
 };
 

@@ -20,7 +20,7 @@ namespace icbd::replicator {
 
 struct PendingMap {
   Digest manifest;
-  bool wanted = false;  // is to be filled, not only what readers ask for
+  bool wanted = false;                        // is to be filled, not only what readers ask for
   std::vector<sendstream::Lineage> lineages;  // one per manifest entry
   std::vector<bool> done;                     // one per chunk, in manifest order
 };

@@ -52,7 +52,7 @@ class HttpServer {
 class HttpClient {
  public:
   // "http://127.0.0.1:5009"; https is `unsupported` for now.
-  static Result<HttpClient> make(std::string base_url);
+  static Result<HttpClient> make(std::string_view base_url);
   // The response's JSON if its status is 2xx; else the error it carries. `unavailable` if the
   // server cannot be reached, naming its address.
   Result<nlohmann::json> get(const std::string& path) const;

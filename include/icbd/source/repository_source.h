@@ -18,8 +18,7 @@ class RepositorySource final : public Source {
   explicit RepositorySource(repository::Repository& repository);
   ~RepositorySource() override;
 
-  Result<std::optional<CatalogSnapshot>> catalog(
-      const std::optional<KnownCatalog>& known) override;
+  Result<std::optional<CatalogSnapshot>> catalog(const std::optional<KnownCatalog>& known) override;
   Status shape(const ShapeRequest& request, const ShapeSink& sink) override;
   Result<std::vector<Bytes>> pages(const Digest& manifest,
                                    std::span<const Digest> digests) override;

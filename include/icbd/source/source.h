@@ -45,8 +45,8 @@ struct CatalogSnapshot {
 };
 
 struct ShapeRequest {
-  Digest manifest;             // which version
-  std::vector<Uuid> offered;   // complete versions that the asker holds, best first
+  Digest manifest;            // which version
+  std::vector<Uuid> offered;  // complete versions that the asker holds, best first
 };
 struct ShapeBegin {
   std::optional<Uuid> parent;  // the offered one that the shape is against; none: full
@@ -95,8 +95,7 @@ class Source {
   // Bytes of files. `received` is called once for each extent, in any order, on a thread of the
   // source's choosing and never concurrently for one call; an error from it ends the call.
   // Returns when all were delivered.
-  virtual Status extents(const Digest& manifest, std::span<const Extent> extents,
-                         Priority priority,
+  virtual Status extents(const Digest& manifest, std::span<const Extent> extents, Priority priority,
                          const std::function<Status(const ExtentData&)>& received) = 0;
 };
 

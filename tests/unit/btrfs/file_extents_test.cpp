@@ -94,9 +94,7 @@ TEST_F(FileExtentsTest, ShowHolesPunchedAndPreallocatedRangesAsZeros) {
   ASSERT_EQ(fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 2 * block, block),
             0);
   ASSERT_EQ(fallocate(file_.get(), 0, 16 * block, block), 0);
-  const auto zeros = [](ByteRange range) {
-    return std::vector<FileExtent>{{.range = range}};
-  };
+  const auto zeros = [](ByteRange range) { return std::vector<FileExtent>{{.range = range}}; };
   EXPECT_EQ(extents(file_.get(), {2 * block, block}), zeros({2 * block, block}));
   EXPECT_EQ(extents(file_.get(), {16 * block, block}), zeros({16 * block, block}));
   EXPECT_EQ(extents(file_.get(), {40 * block, block}), zeros({40 * block, block}));

@@ -217,7 +217,8 @@ class ArrivalTest : public harness::BtrfsTest {
               "");
   }
 
-  Logger logger_ = std::getenv("ICBD_TEST_LOG") ? *make_logger("test", "debug") : make_silent_logger();
+  Logger logger_ =
+      std::getenv("ICBD_TEST_LOG") ? *make_logger("test", "debug") : make_silent_logger();
   SystemClock clock_;
   std::unique_ptr<repository::Repository> master_, cache_;
   std::optional<source::RepositorySource> real_;

@@ -93,9 +93,8 @@ TEST_F(FillPolicyTest, WhatWasBeingFilledIsFilledAfterARestartAndNothingElse) {
     read_and_note(**looked_at, "disk", {0, 4096});
     source_->hold(source::Priority::bulk, true);
     replicator_->want((*wanted)->version.serial);
-    wait_until(
-        [&] { return (*wanted)->arrival->progress().phase == ArrivalPhase::filling; },
-        "the fill does not begin");
+    wait_until([&] { return (*wanted)->arrival->progress().phase == ArrivalPhase::filling; },
+               "the fill does not begin");
     std::thread stopping([&] { replicator_->stop(); });
     source_->hold(source::Priority::bulk, false);
     stopping.join();

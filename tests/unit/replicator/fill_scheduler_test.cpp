@@ -49,10 +49,7 @@ class FillSchedulerTest : public testing::Test {
   std::map<std::uint32_t, std::vector<std::optional<ErrorCode>>> outcomes_;
   FillScheduler scheduler_{
       [this](VersionSerial serial, std::stop_token stop) { return fill(serial, stop); },
-      {.images_at_once = 2,
-       .source_away = {1ms, 1h},
-       .no_space = {1h, 1h},
-       .others = {1h, 1h}}};
+      {.images_at_once = 2, .source_away = {1ms, 1h}, .no_space = {1h, 1h}, .others = {1h, 1h}}};
 };
 
 using Serials = std::vector<std::uint32_t>;

@@ -36,7 +36,8 @@ std::optional<Bytes> without_command(ByteView stream, std::size_t left_out) {
 
 constexpr const char* first_version = R"(
     mkdir directory gone; echo 1 > directory/file; echo 2 > renamed; echo 3 > removed
-    echo 4 > mode; echo 5 > owner; echo 6 > attribute; echo 7 > linked; head -c 300K /dev/urandom > data
+    echo 4 > mode; echo 5 > owner; echo 6 > attribute; echo 7 > linked
+    head -c 300K /dev/urandom > data
     head -c 300K /dev/urandom > cut; ln -s old link; setfattr -n user.old -v 1 attribute
 )";
 constexpr const char* second_version = R"(
@@ -71,9 +72,8 @@ TEST_F(ArrivalTest, AShapeWithoutOneOfItsCommandsNeverMakesAnotherVersion) {
     replicator_.reset();
     const auto version = cache_->catalog().version("image", VersionNumber(2));
     ASSERT_DONE(version);
-    ASSERT_DONE(harness::run_checked(
-        {"btrfs", "subvolume", "delete",
-         cache_->version_path("image", VersionNumber(2)).string()}));
+    ASSERT_DONE(harness::run_checked({"btrfs", "subvolume", "delete",
+                                      cache_->version_path("image", VersionNumber(2)).string()}));
     ASSERT_DONE(cache_->catalog().set_state(version->serial, catalog::VersionState::remote));
     ASSERT_DONE(cache_->discard_arrival(*version));
     start();

@@ -69,9 +69,8 @@ TEST_F(OfflineTest, AnArrivalGoesOnByItselfWhenTheSourceIsBack) {
   source_->set_away(true);
   replicator_->want((*version)->version.serial);
   wait_until_offline(true);
-  wait_until(
-      [&] { return (*version)->arrival->progress().phase == ArrivalPhase::retrying; },
-      "the arrival does not say that it waits");
+  wait_until([&] { return (*version)->arrival->progress().phase == ArrivalPhase::retrying; },
+             "the arrival does not say that it waits");
   source_->set_away(false);
   wait_until_complete(1);
   expect_landed_equal(1);

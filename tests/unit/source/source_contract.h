@@ -440,13 +440,12 @@ TYPED_TEST_P(SourceContract, ManyThreadsAskAtOnce) {
 REGISTER_TYPED_TEST_SUITE_P(SourceContract, CatalogHasEverythingComplete,
                             CatalogSaysNothingWithoutAChange,
                             CatalogIsToldAnewToWhoKnowsItFromAnotherSession,
-                            CatalogHidesWhatIsNotComplete,
-                            ShapeAgainstNothingIsFull, ShapeAgainstTheParentIsSmall,
-                            ShapeAgainstALaterVersion, ShapeIsNeverAgainstItself,
-                            ShapeEndsWithItsSink, PagesAreWhatTheirDigestsSay,
-                            UnknownDigestsAreNotFound, ExtentsAreTheFilesBytes,
-                            ExtentsComeInAnyOrderAndPart, HolesAreSaidNotSent, BadExtentsAreInvalid,
-                            ExtentsEndWithTheirReceiver, TooMuchAtOnceIsRefused,
-                            ManyThreadsAskAtOnce);
+                            CatalogHidesWhatIsNotComplete, ShapeAgainstNothingIsFull,
+                            ShapeAgainstTheParentIsSmall, ShapeAgainstALaterVersion,
+                            ShapeIsNeverAgainstItself, ShapeEndsWithItsSink,
+                            PagesAreWhatTheirDigestsSay, UnknownDigestsAreNotFound,
+                            ExtentsAreTheFilesBytes, ExtentsComeInAnyOrderAndPart,
+                            HolesAreSaidNotSent, BadExtentsAreInvalid, ExtentsEndWithTheirReceiver,
+                            TooMuchAtOnceIsRefused, ManyThreadsAskAtOnce);
 
 }  // namespace icbd::source

@@ -31,6 +31,7 @@ class Arrival::DemandGuard {
  public:
   explicit DemandGuard(Arrival& arrival) : arrival_(arrival) {
     const std::lock_guard lock(arrival_.mutex_);
+    // NOLINTNEXTLINE(cppcoreguidelines-prefer-member-initializer): only with the lock.
     allowed_ = !arrival_.demand_closed_ && !arrival_.stopping_;
     if (allowed_) ++arrival_.active_demands_;
   }
@@ -201,7 +202,7 @@ Result<bool> Arrival::fill_from_here(const ChunkTask& task, OpenForWriting& writ
 
 std::uint64_t Arrival::next_missing(FileIndex file, std::uint64_t offset) const {
   const manifest::Entry& entry = content_->entry(file);
-  for (std::uint32_t chunk = static_cast<std::uint32_t>(offset / limits::chunk_size);
+  for (auto chunk = static_cast<std::uint32_t>(offset / limits::chunk_size);
        chunk < entry.chunk_count(); ++chunk) {
     const ChunkMap& chunks = content_->chunks();
     if (chunks.state(chunks.number(file, ChunkIndex(chunk))) != ChunkState::done)
@@ -279,7 +280,6 @@ Status Arrival::fill(std::stop_token stop,
 Result<bool> Arrival::land(std::stop_token stop) {
   set_phase(ArrivalPhase::landing);
   drain_demand();
-  ICBD_TRY(unseal());
   ICBD_TRY(content_->unseal());  // if an earlier landing failed late
   ICBD_ASSIGN(const bool right, check_chunks(stop));
   if (!right) return false;
@@ -287,14 +287,6 @@ Result<bool> Arrival::land(std::stop_token stop) {
   ICBD_TRY(content_->pages().sync());
   ICBD_TRY(context_.repository.commit_landing(version()));
   return true;
-}
-
-// A landing that was interrupted, or failed, after it had sealed the subvolume.
-Status Arrival::unseal() {
-  const int root = content_->staging().root_fd();
-  ICBD_ASSIGN(const btrfs::SubvolumeInfo info, btrfs::subvolume_info(root));
-  if (!info.read_only) return {};
-  return btrfs::set_read_only(root, false);
 }
 
 // False if some are to be filled again.

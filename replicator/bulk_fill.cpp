@@ -43,6 +43,7 @@ Status BulkFill::run(std::stop_token stop) {
   // A restart from here on knows that it is to be filled.
   if (pending_bytes_ != 0) ICBD_TRY(calls_.checkpoint());
   std::vector<std::jthread> threads;
+  threads.reserve(workers);
   for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });
   Status planned = plan(stop);
   if (planned) planned = wait_until_drained();

@@ -16,9 +16,8 @@ using manifest::EntryType;
 
 // Ranges are sorted and disjoint.
 bool touches(std::span<const ByteRange> ranges, ByteRange range) {
-  const auto after = std::partition_point(ranges.begin(), ranges.end(), [&](ByteRange candidate) {
-    return candidate.end() <= range.offset;
-  });
+  const auto after = std::ranges::partition_point(
+      ranges, [&](ByteRange candidate) { return candidate.end() <= range.offset; });
   return after != ranges.end() && after->offset < range.end();
 }
 

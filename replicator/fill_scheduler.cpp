@@ -94,13 +94,16 @@ void FillScheduler::work(std::stop_token stop) {
   }
 }
 
+const FillScheduler::Options::Waits& FillScheduler::waits_for(ErrorCode kind) const {
+  if (kind == ErrorCode::unavailable) return options_.source_away;
+  return kind == ErrorCode::no_space ? options_.no_space : options_.others;
+}
+
 // With mutex_ held.
 void FillScheduler::put_back(Entry& entry, const Error& error) {
   const ErrorCode kind = kind_of(error.code());
-  if (entry.failed != kind) {
-    const Options::Waits& waits = kind == ErrorCode::unavailable ? options_.source_away
-                                  : kind == ErrorCode::no_space  ? options_.no_space
-                                                                 : options_.others;
+  if (entry.failed != kind || !entry.backoff) {
+    const Options::Waits& waits = waits_for(kind);
     entry.backoff.emplace(waits.shortest, waits.longest);
     entry.failed = kind;
   }

@@ -256,8 +256,8 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Trans
   } else {
     const Status stored = store(assembly.task, chunk, assembly.ranges, transfer.writer);
     // Its readers have their bytes. That there is no room for them is bulk's concern.
-    if (!stored && !(transfer.priority == source::Priority::demand &&
-                     stored.error().code() == ErrorCode::no_space))
+    if (!stored && (transfer.priority != source::Priority::demand ||
+                    stored.error().code() != ErrorCode::no_space))
       return stored;
   }
   assembly.buffer = {};

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <map>
 
+#include "icbd/manifest/inode_attributes.h"
 #include "icbd/replicator/staging.h"
 
 #include "file_type.h"
@@ -52,17 +53,6 @@ Status set_inode_flags(const Staging& staging, InodeNumber inode, unsigned mask,
   return {};
 }
 
-// What of the attributes an inode has (statx(2) tells them without opening the inode).
-std::uint32_t attributes_of(const struct statx& status) {
-  std::uint32_t attributes = 0;
-  if ((status.stx_attributes & STATX_ATTR_IMMUTABLE) != 0)
-    attributes |= manifest::attribute_immutable;
-  if ((status.stx_attributes & STATX_ATTR_APPEND) != 0)
-    attributes |= manifest::attribute_append_only;
-  if ((status.stx_attributes & STATX_ATTR_NODUMP) != 0) attributes |= manifest::attribute_no_dump;
-  return attributes;
-}
-
 // What one inode is compared with and mended to.
 class Inode {
  public:
@@ -71,7 +61,7 @@ class Inode {
 
   Result<std::string> finish() {
     ICBD_TRY(check());
-    const std::uint32_t found = attributes_of(status_);
+    const std::uint32_t found = manifest::attributes_of(status_);
     // Only files and directories have attributes. What is frozen takes no change.
     if ((found & (manifest::attribute_immutable | manifest::attribute_append_only)) != 0)
       ICBD_TRY(set_inode_flags(staging_, inode_, frozen_flags, 0));

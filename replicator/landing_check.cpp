@@ -153,7 +153,7 @@ Status LandingCheck::check_window(const Window& window, LandingCheckReport& repo
     const auto pieces = here.cut(range);
     if (all_of_kind(pieces, FileExtent::Kind::zeros)) {
       proven[i] = digests[i] == sha256_of_zeros(range.length);
-    } else if (i < parent.digests.size() && digests[i] == parent.digests[i] &&
+    } else if (parent.extents && i < parent.digests.size() && digests[i] == parent.digests[i] &&
                range.end() <= parent.size && none_inlined(pieces)) {
       proven[i] = pieces == parent.extents->cut(range);
     }

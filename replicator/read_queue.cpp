@@ -90,7 +90,7 @@ bool ReadQueue::is_wanted(ChunkNumber chunk) {
   if (found == waiting_.end()) return false;
   std::vector<std::shared_ptr<ReadJob>>& jobs = found->second;
   const auto live =
-      std::partition(jobs.begin(), jobs.end(), [](const auto& job) { return job->finished(); });
+      std::ranges::partition(jobs, [](const auto& job) { return job->finished(); }).begin();
   dropped.assign(std::make_move_iterator(jobs.begin()), std::make_move_iterator(live));
   jobs.erase(jobs.begin(), live);
   if (!jobs.empty()) return true;

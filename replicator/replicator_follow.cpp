@@ -26,15 +26,16 @@ Status Replicator::follow_once() {
     note_unreachable(snapshot.error());
     return {};
   }
-  if (*snapshot) {
-    if (const Status same = check_identity(**snapshot); !same) {
+  const std::optional<source::CatalogSnapshot>& changed = *snapshot;
+  if (changed) {
+    if (const Status same = check_identity(*changed); !same) {
       known_catalog_.reset();
       note_unreachable(same.error());
       return {};
     }
-    ICBD_TRY(take_catalog(**snapshot));
+    ICBD_TRY(take_catalog(*changed));
   }
-  note_reachable(*snapshot ? std::optional((*snapshot)->repository) : std::nullopt);
+  note_reachable(changed ? std::optional(changed->repository) : std::nullopt);
   return {};
 }
 
@@ -54,13 +55,14 @@ void Replicator::note_unreachable(const Error& error) {
     logger_->error("the master {}: {}; what is complete is served, trying again",
                    is_temporary(error) ? "cannot be reached" : "is not followed", error.message());
   if (now - *unreachable_since_ < options_.offline_after) return;
-  if (!gate_.close(fmt::format("the master is away: {}", error.message()))) return;
+  const Error away(ErrorCode::unavailable, fmt::format("the master is away: {}", error.message()));
+  if (!gate_.close(away.message())) return;
   logger_->warn("the master counts as away: reads of what is not here fail at once");
   {
     const std::lock_guard lock(mutex_);
     source_status_.offline = true;
   }
-  for (const auto& arrival : open_arrivals()) arrival->fail_waiting(*gate_.closed());
+  for (const auto& arrival : open_arrivals()) arrival->fail_waiting(away);
 }
 
 void Replicator::note_reachable(std::optional<Uuid> repository) {

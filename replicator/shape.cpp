@@ -157,8 +157,11 @@ class ShapeReceiver {
     return applier_->finish();
   }
 
-  Staging take_staging() { return std::move(*staging_); }
   const std::shared_ptr<const LocalVersion>& parent() const { return parent_; }
+  // Both only after receive(), which has made them.
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access)
+  Staging take_staging() { return std::move(*staging_); }
+  // NOLINTNEXTLINE(bugprone-unchecked-optional-access)
   const sendstream::TreeModel& model() const { return *model_; }
 
  private:
@@ -178,7 +181,7 @@ class ShapeReceiver {
     }
     ICBD_ASSIGN(Staging staging, Staging::open(path));
     staging_.emplace(std::move(staging));
-    ICBD_TRY(make_model());
+    ICBD_TRY(make_model(*staging_));
     sources_.emplace(parent_.get());
     applier_.emplace(staging_->root_fd(), *sources_,
                      applier::Options{.policy = policy_, .hold_back = true});
@@ -196,29 +199,30 @@ class ShapeReceiver {
     return {};
   }
 
-  Status make_model() {
+  Status make_model(const Staging& staging) {
     if (!parent_) {
       model_.emplace();
       return {};
     }
     for (const Entry& entry : parent_->entries)
-      if (entry.attributes != 0) ICBD_TRY(thaw(entry.path));
+      if (entry.attributes != 0) ICBD_TRY(thaw(staging, entry.path));
     const auto names = repository::parent_names(parent_->entries);
     ICBD_ASSIGN(sendstream::TreeModel model, sendstream::TreeModel::from_parent(names));
     model_.emplace(std::move(model));
     return {};
   }
 
-  Status thaw(const std::string& path) {
+  static Status thaw(const Staging& staging, const std::string& path) {
     ICBD_ASSIGN(const unique_fd fd,
-                open_at(staging_->root_fd(), path.empty() ? "." : path, O_PATH | O_NOFOLLOW));
+                open_at(staging.root_fd(), path.empty() ? "." : path, O_PATH | O_NOFOLLOW));
     struct stat status{};
     if (::fstat(fd.get(), &status) != 0) return fail_errno("stat /" + path);
-    return thaw_inode(*staging_, InodeNumber(status.st_ino));
+    return thaw_inode(staging, InodeNumber(status.st_ino));
   }
 
   Status apply(ByteView piece) {
-    if (!applier_) return fail(ErrorCode::corrupt, "the source sent a shape without a beginning");
+    if (!applier_ || !model_)
+      return fail(ErrorCode::corrupt, "the source sent a shape without a beginning");
     decoder_.feed(piece);
     if (decoder_.position() > limits::shape_bytes)
       return fail(ErrorCode::too_large, "the shape is larger than any shape may be");

@@ -49,7 +49,7 @@ Status walk_directory(int directory_fd, const std::string& path, std::size_t dep
   ICBD_ASSIGN(unique_fd listed, open_at(directory_fd, ".", O_RDONLY | O_DIRECTORY));
   ICBD_ASSIGN(const std::vector<Staging::Child> found, children(std::move(listed), path));
   for (const Staging::Child& child : found) {
-    std::string child_path = path.empty() ? child.name : path + '/' + child.name;
+    const std::string child_path = path.empty() ? child.name : path + '/' + child.name;
     names.push_back({child_path, child.inode, child.file_type});
     if (names.size() > limits::entries_per_version)
       return fail(ErrorCode::too_large, "the version has too many files");

@@ -88,7 +88,7 @@ struct Receiver::State {
   Status feed(ByteView piece);
   Result<Received> finish();
   Status begin(const sendstream::Command& command);
-  Status replace_leftover();
+  Status replace_leftover() const;
   Status make_staging(const std::optional<Uuid>& parent);
   Status land();
   Result<bool> discard();
@@ -144,7 +144,7 @@ Status Receiver::State::begin(const sendstream::Command& command) {
 }
 
 // The lock tells what a killed receiver has left from what another one is at work on.
-Status Receiver::State::replace_leftover() {
+Status Receiver::State::replace_leftover() const {
   auto found =
       open_at(directory_fd.get(), staging_name_of(name), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
   if (!found) {

@@ -164,7 +164,8 @@ Status Session::operator()(const Clone& command) {
 }
 
 Result<int> Session::clone_source(const Clone& command) {
-  if (command.source_uuid == identity_->uuid) return tree_.readable(command.source_path);
+  if (identity_ && command.source_uuid == identity_->uuid)
+    return tree_.readable(command.source_path);
   if (!foreign_ || foreign_->uuid != command.source_uuid) {
     ICBD_ASSIGN(const int root_fd, sources_.root_of(command.source_uuid));
     foreign_.emplace(command.source_uuid, ConfinedTree(root_fd));

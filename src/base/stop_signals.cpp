@@ -2,7 +2,7 @@
 
 namespace icbd {
 
-StopSignals::StopSignals() : signals_{} {
+StopSignals::StopSignals() {
   sigemptyset(&signals_);
   sigaddset(&signals_, SIGTERM);
   sigaddset(&signals_, SIGINT);

@@ -29,7 +29,10 @@ std::uint64_t copies(std::uint64_t flags) {
 }
 
 Result<std::vector<btrfs_ioctl_space_info>> block_groups(int fd) {
-  btrfs_ioctl_space_args count{};
+  // Not {}: clang calls that an array of no elements, and refuses it as an extension.
+  btrfs_ioctl_space_args count;  // NOLINT(cppcoreguidelines-pro-type-member-init)
+  count.space_slots = 0;
+  count.total_spaces = 0;
   if (ioctl(fd, BTRFS_IOC_SPACE_INFO, &count) < 0)
     return fail_errno(fmt::format("ask for the block groups of {}", describe(fd)));
   const std::size_t slots = count.total_spaces + spare_slots;

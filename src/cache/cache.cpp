@@ -84,7 +84,7 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
                                           .replicator = *state.replicator,
                                           .source = *state.source,
                                           .configuration = configuration}),
-                             logger);
+                             std::move(logger));
   return cache;
 }
 

@@ -70,7 +70,8 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   if (error != std::errc() || end == text.data()) return std::nullopt;
   std::string_view unit = text.substr(static_cast<std::size_t>(end - text.data()));
   while (unit.starts_with(' ')) unit.remove_prefix(1);
-  const auto known = std::ranges::find(units, unit, [](const auto& entry) { return entry.first; });
+  const auto* const known =
+      std::ranges::find(units, unit, [](const auto& entry) { return entry.first; });
   if (known == units.end()) return std::nullopt;
   if (number > (std::numeric_limits<std::uint64_t>::max() >> known->second)) return std::nullopt;
   return number << known->second;
@@ -161,6 +162,7 @@ struct ReadValue {
     using Seconds = std::chrono::duration<double>;
     const double seconds = node.value<double>().value_or(NAN);
     // Written so that what is no number at all is refused too.
+    // NOLINTNEXTLINE(readability-simplify-boolean-expr): turned around, they would let NaN pass.
     if (!(seconds >= Seconds(target.min).count() && seconds <= Seconds(target.max).count()))
       return fmt::format("must be {} to {} seconds", Seconds(target.min).count(),
                          Seconds(target.max).count());

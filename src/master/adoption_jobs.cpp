@@ -51,6 +51,7 @@ AdoptionJobs::~AdoptionJobs() {
 Result<std::string> AdoptionJobs::start(
     const std::string& image, const std::vector<repository::AdoptionCandidate>& candidates) {
   std::vector<catalog::Adoption> adoptions;
+  adoptions.reserve(candidates.size());
   for (const repository::AdoptionCandidate& candidate : candidates)
     adoptions.push_back(
         {.id = 0,

@@ -23,52 +23,59 @@ struct Master::State {
   std::optional<AdoptionJobs> adoptions;
   std::optional<wire::Server> data_service;
   std::optional<rest::HttpServer> rest_service;
-
-  rest::Router make_router();
 };
 
-rest::Router Master::State::make_router() {
+namespace {
+
+rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions) {
   rest::Router router;
-  rest::add_catalog_routes(router, rest::read_catalog(repository->catalog()));
-  add_status_route(router, {.repository = *repository,
-                            .data_service = *data_service,
-                            .data_address = data_address,
-                            .jobs = *jobs});
-  add_publish_routes(router, *jobs);
-  add_adoption_routes(router, *adoptions,
-                      [repository = repository.get()](const repository::AdoptionRequest& request) {
-                        return repository::plan_adoption(*repository, request);
-                      });
-  add_job_routes(router, *jobs, *adoptions);
+  rest::add_catalog_routes(router, rest::read_catalog(subjects.repository.catalog()));
+  add_status_route(router, subjects);
+  add_publish_routes(router, subjects.jobs);
+  add_adoption_routes(
+      router, adoptions,
+      [&repository = subjects.repository](const repository::AdoptionRequest& request) {
+        return repository::plan_adoption(repository, request);
+      });
+  add_job_routes(router, subjects.jobs, adoptions);
   return router;
 }
 
+}  // namespace
+
 Result<std::unique_ptr<Master>> Master::start(const config::Master& configuration, Logger logger) {
-  auto state = std::make_unique<State>();
-  ICBD_ASSIGN(state->repository, repository::Repository::open(configuration.repository, logger));
+  std::unique_ptr<Master> master(new Master(std::make_unique<State>()));
+  State& state = *master->state_;
+  ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
   // Both ports before either service, so that a port that is taken is found before anyone is
   // answered.
   ICBD_ASSIGN(unique_fd data_socket, wire::listen_on(configuration.data_listen));
   ICBD_ASSIGN(unique_fd rest_socket, wire::listen_on(configuration.rest_listen));
-  ICBD_ASSIGN(state->data_address, wire::bound_address(data_socket.get()));
-  ICBD_ASSIGN(state->rest_address, wire::bound_address(rest_socket.get()));
-  state->source.emplace(*state->repository);
-  state->jobs.emplace(
-      [repository = state->repository.get()](const repository::PublishRequest& request,
-                                             repository::PublishProgress& progress) {
+  ICBD_ASSIGN(state.data_address, wire::bound_address(data_socket.get()));
+  ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
+  state.source.emplace(*state.repository);
+  state.jobs.emplace(
+      [repository = state.repository.get()](const repository::PublishRequest& request,
+                                            repository::PublishProgress& progress) {
         return repository::publish(*repository, request, progress);
       },
       logger);
-  state->adoptions.emplace(
-      state->repository->catalog(),
-      [repository = state->repository.get()](const catalog::Adoption& adoption,
-                                             repository::PublishProgress& progress) {
+  state.adoptions.emplace(
+      state.repository->catalog(),
+      [repository = state.repository.get()](const catalog::Adoption& adoption,
+                                            repository::PublishProgress& progress) {
         return repository::adopt(*repository, adoption, progress);
       },
       logger);
-  state->data_service.emplace(std::move(data_socket), *state->source, logger);
-  state->rest_service.emplace(std::move(rest_socket), state->make_router(), logger);
-  return std::unique_ptr<Master>(new Master(std::move(state)));
+  state.data_service.emplace(std::move(data_socket), *state.source, logger);
+  state.rest_service.emplace(std::move(rest_socket),
+                             make_router({.repository = *state.repository,
+                                          .data_service = *state.data_service,
+                                          .data_address = state.data_address,
+                                          .jobs = *state.jobs},
+                                         *state.adoptions),
+                             std::move(logger));
+  return master;
 }
 
 Master::Master(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -21,7 +21,7 @@ struct KeptFacts {
   bool operator==(const KeptFacts&) const = default;
 };
 
-std::string encode_facts(const KeptFacts& facts);
+std::string encode_facts(const KeptFacts& kept);
 // corrupt if it is not what encode_facts() writes.
 Result<KeptFacts> decode_facts(std::string_view text);
 

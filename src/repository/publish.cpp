@@ -62,7 +62,7 @@ Result<std::filesystem::path> find_source(const Repository& repository,
   if (!path.is_absolute())
     return refuse(ErrorCode::invalid_argument, path, "the path has to be absolute");
   std::error_code error;
-  const auto source = std::filesystem::canonical(path, error);
+  auto source = std::filesystem::canonical(path, error);
   if (error) return fail_errno(fmt::format("cannot publish {}", path.string()), error.value());
   ICBD_ASSIGN(const bool is_btrfs, btrfs::is_btrfs(source));
   if (!is_btrfs)

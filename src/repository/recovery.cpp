@@ -267,8 +267,8 @@ class Recovery {
       const std::string number =
           facts ? name.substr(0, name.size() - Layout::facts_suffix.size()) : name;
       const Version* version = find(image, number);
-      const bool wanted = version && (version->state == VersionState::complete ||
-                                      (is_arriving(*version) && !facts));
+      const bool wanted = version != nullptr && (version->state == VersionState::complete ||
+                                                 (is_arriving(*version) && !facts));
       if (!wanted && (version || !is_on_disk(image, number)))
         remove_leftover(facts ? FindingKind::leftover_facts : FindingKind::leftover_manifest,
                         layout_.manifests() / image / name);
@@ -310,11 +310,10 @@ Result<std::vector<Finding>> recover(const Layout& layout, catalog::Catalog& cat
 
 void log_findings(const Logger& logger, const std::vector<Finding>& findings) {
   for (const Finding& finding : findings) {
-    const bool by_people = finding.kind == FindingKind::unknown_version;
-    logger->log(finding.settled ? spdlog::level::info
-                : by_people     ? spdlog::level::warn
-                                : spdlog::level::err,
-                "{}", describe(finding));
+    auto level = spdlog::level::err;
+    if (finding.kind == FindingKind::unknown_version) level = spdlog::level::warn;  // by people
+    if (finding.settled) level = spdlog::level::info;
+    logger->log(level, "{}", describe(finding));
   }
 }
 

@@ -15,6 +15,7 @@
 #include <unordered_map>
 
 #include "icbd/base/file.h"
+#include "icbd/manifest/inode_attributes.h"
 
 namespace icbd::repository {
 namespace {
@@ -51,16 +52,6 @@ std::optional<EntryType> type_of(mode_t mode) {
     default:
       return std::nullopt;
   }
-}
-
-std::uint32_t attributes_of(const struct statx& status) {
-  std::uint32_t attributes = 0;
-  if ((status.stx_attributes & STATX_ATTR_IMMUTABLE) != 0)
-    attributes |= manifest::attribute_immutable;
-  if ((status.stx_attributes & STATX_ATTR_APPEND) != 0)
-    attributes |= manifest::attribute_append_only;
-  if ((status.stx_attributes & STATX_ATTR_NODUMP) != 0) attributes |= manifest::attribute_no_dump;
-  return attributes;
 }
 
 // The inode behind an O_PATH descriptor, symlinks included, for calls that take a path only.
@@ -189,7 +180,7 @@ class Walk {
     entry.uid = status.stx_uid;
     entry.gid = status.stx_gid;
     entry.modified = {status.stx_mtime.tv_sec, status.stx_mtime.tv_nsec};
-    entry.attributes = attributes_of(status);
+    entry.attributes = manifest::attributes_of(status);
     if (entry.type == EntryType::character_device || entry.type == EntryType::block_device) {
       entry.device_major = status.stx_rdev_major;
       entry.device_minor = status.stx_rdev_minor;

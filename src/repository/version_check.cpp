@@ -96,9 +96,9 @@ class Checker {
   // which the next run makes remote. A read-only subvolume can be renamed within its directory.
   Result<std::filesystem::path> quarantine() const {
     if (!is_there(path_)) return std::filesystem::path();
-    const auto aside = check_.layout.image(facts_.image) /
-                       fmt::format("{}{}-{}", Layout::quarantined_prefix, facts_.number.value(),
-                                   format_utc(SystemClock().wall()));
+    auto aside = check_.layout.image(facts_.image) /
+                 fmt::format("{}{}-{}", Layout::quarantined_prefix, facts_.number.value(),
+                             format_utc(SystemClock().wall()));
     ICBD_TRY(rename_new(path_, aside));
     return aside;
   }

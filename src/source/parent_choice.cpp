@@ -29,9 +29,9 @@ std::optional<Version> choose_parent(const Version& version, std::span<const Ver
         candidate.state != catalog::VersionState::complete ||
         std::ranges::find(offered, candidate.facts.uuid) == offered.end())
       continue;
-    if (!best || cost(version, candidate) < cost(version, *best)) best = &candidate;
+    if (best == nullptr || cost(version, candidate) < cost(version, *best)) best = &candidate;
   }
-  if (!best) return std::nullopt;
+  if (best == nullptr) return std::nullopt;
   return *best;
 }
 

@@ -144,7 +144,8 @@ Status RemoteSource::shape(const source::ShapeRequest& request, const source::Sh
   if (first.header.type != FrameType::shape_begin) return unexpected_type(reply, first, "a shape");
   auto begin = decode_shape_begin(first.payload);
   if (!begin) return reply.refuse(std::move(begin).error());
-  if (begin->parent && std::ranges::find(bounded.offered, *begin->parent) == bounded.offered.end())
+  const std::optional<Uuid>& parent = begin->parent;
+  if (parent && std::ranges::find(bounded.offered, *parent) == bounded.offered.end())
     return reply.refuse(Error(ErrorCode::corrupt,
                               "a shape came against a parent that was not "
                               "offered"));

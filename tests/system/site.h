@@ -45,8 +45,8 @@ class Site {
   Result<nlohmann::json> publish_path(const std::string& image, const std::string& path);
 
   Status start_master();
-  // `extra_configuration` goes on in the table [fetch], where fill_threshold is 0 if it says nothing
-  // of it: the first byte that is read has all of a version fetched.
+  // `extra_configuration` goes on in the table [fetch], where fill_threshold is 0 unless it says
+  // something else: the first byte that is read has all of a version fetched.
   Status start_cache(const std::string& extra_configuration = "");
   Status stop_master();
   Status stop_cache();

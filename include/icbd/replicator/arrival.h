@@ -127,7 +127,6 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
   void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);
-  Status unseal();
   Result<bool> check_chunks(std::stop_token stop);
   Status finish_inodes();
   void set_phase(ArrivalPhase phase);

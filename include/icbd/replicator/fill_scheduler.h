@@ -66,6 +66,7 @@ class FillScheduler {
 
   void work(std::stop_token stop);
   Queue::iterator next_due(Instant now, Instant& wake_at);
+  const Options::Waits& waits_for(ErrorCode kind) const;
   void put_back(Entry& entry, const Error& error);
 
   Fill fill_;

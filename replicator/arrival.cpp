@@ -49,6 +49,32 @@ class Arrival::DemandGuard {
   bool allowed_ = false;
 };
 
+namespace {
+
+// Chunks that are claimed for a fetch; what did not come is pending again.
+class Claims {
+ public:
+  explicit Claims(ChunkMap& chunks) : chunks_(chunks) {}
+  ~Claims() {
+    for (const ChunkNumber chunk : taken_) chunks_.release(chunk);
+  }
+  Claims(const Claims&) = delete;
+  Claims& operator=(const Claims&) = delete;
+
+  // False if somebody else fetches it.
+  bool take(ChunkNumber chunk) {
+    if (!chunks_.claim(chunk)) return false;
+    taken_.push_back(chunk);
+    return true;
+  }
+
+ private:
+  ChunkMap& chunks_;
+  std::vector<ChunkNumber> taken_;
+};
+
+}  // namespace
+
 std::string_view to_string(ArrivalPhase phase) {
   switch (phase) {
     case ArrivalPhase::on_demand:
@@ -170,6 +196,7 @@ void Arrival::fail_readers(const std::vector<ChunkTask>& chunks, const Error& er
 // `insist` is set.
 Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
   OpenForWriting writer(*content_);
+  Claims claims(content_->chunks());
   std::vector<ChunkTask> remote;
   for (ChunkTask& task : chunks) {
     ICBD_TRY(content_->resolve(task.file, task.chunk, 1));
@@ -184,7 +211,8 @@ Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
       continue;
     }
     ICBD_ASSIGN(const bool filled, fill_from_here(task, writer));
-    if (!filled) remote.push_back(task);
+    // So that bulk, when it comes by, does not fetch it too.
+    if (!filled && (claims.take(number) || insist)) remote.push_back(task);
   }
   if (remote.empty()) return {};
   if (!context_.serve_missing)

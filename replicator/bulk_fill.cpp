@@ -21,6 +21,8 @@ constexpr std::uint64_t checkpoint_bytes = 256 * 1024 * 1024;
 constexpr auto checkpoint_interval = 5s;
 // Others write to the filesystem too.
 constexpr std::uint64_t room_check_bytes = 64 * 1024 * 1024;
+// Between two looks at chunks that are being fetched for readers.
+constexpr auto reader_poll = 5ms;
 // Digests looked at together: one digest page's chunks of a level above.
 constexpr std::uint32_t run_chunks = 4096;
 
@@ -56,6 +58,7 @@ Status BulkFill::run(std::stop_token stop) {
   release(batch_);
   for (; !batches_.empty(); batches_.pop()) release(batches_.front());
   if (failure_) return std::unexpected(*failure_);
+  if (planned) pending_bytes_ = 0;  // also what readers have brought
   return planned;
 }
 
@@ -89,7 +92,26 @@ Status BulkFill::plan(std::stop_token stop) {
       ICBD_TRY(plan_run(FileIndex(i), ChunkIndex(at),
                         std::min(run_chunks, entries[i].chunk_count() - at), writer, stop));
   }
-  return push_batch();
+  ICBD_TRY(push_batch());
+  return fill_left_to_readers(stop);
+}
+
+// What readers fetch is waited for; what they gave up is fetched after all.
+Status BulkFill::fill_left_to_readers(std::stop_token stop) {
+  while (!left_to_readers_.empty()) {
+    const auto tasks = std::exchange(left_to_readers_, {});
+    for (const ChunkTask& task : tasks) {
+      OpenForWriting writer(content_);
+      ICBD_TRY(plan_run(task.file, task.chunk, 1, writer, stop));
+    }
+    ICBD_TRY(push_batch());
+    if (left_to_readers_.empty()) return {};
+    if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, reader_poll, [&] { return failure_.has_value(); });
+    if (failure_) return std::unexpected(*failure_);
+  }
+  return {};
 }
 
 Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
@@ -97,7 +119,12 @@ Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
   std::vector<Digest> digests;  // looked up when the first pending chunk is met
   for (std::uint32_t i = 0; i < count; ++i) {
     const ChunkIndex chunk(first.value() + i);
-    if (!content_.chunks().claim(content_.chunks().number(file, chunk))) continue;
+    const ChunkNumber number = content_.chunks().number(file, chunk);
+    if (!content_.chunks().claim(number)) {
+      if (content_.chunks().state(number) != ChunkState::done)
+        left_to_readers_.push_back({file, chunk, {}});
+      continue;
+    }
     batch_.push_back({file, chunk, {}});  // now it is released if anything fails
     if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
     if (digests.empty()) {

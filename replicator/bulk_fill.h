@@ -43,6 +43,7 @@ class BulkFill {
   Status plan(std::stop_token stop);
   Status plan_run(FileIndex file, ChunkIndex first, std::uint32_t count, OpenForWriting& writer,
                   std::stop_token stop);
+  Status fill_left_to_readers(std::stop_token stop);
   Status push_batch();
   void work();
   Status wait_until_drained();
@@ -61,6 +62,7 @@ class BulkFill {
   std::uint64_t stored_at_room_check_ = 0;
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
+  std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn
 
   std::mutex mutex_;  // guards what is below
   std::condition_variable changed_;

@@ -26,7 +26,7 @@ class FrozenFiles {
  private:
   struct File {
     InodeNumber inode;
-    int flags;
+    int flags = 0;
   };
   // `name` in the directory; "." is the directory itself.
   Status thaw_name(int directory_fd, const char* name);

@@ -90,7 +90,7 @@ struct Receiver::State {
   Status begin(const sendstream::Command& command);
   Status replace_leftover() const;
   Status make_staging(const std::optional<Uuid>& parent);
-  Status land();
+  Status land(const Applier::Identity& identity);
   Result<bool> discard();
 
   std::filesystem::path directory;
@@ -111,17 +111,21 @@ Status Receiver::State::feed(ByteView piece) {
     ICBD_ASSIGN(const auto command, decoder.next());
     if (!command) return {};
     if (!applier) ICBD_TRY(begin(*command));
+    // NOLINTNEXTLINE(bugprone-unchecked-optional-access): begin() has made it.
     ICBD_TRY(applier->apply(*command));
   }
 }
 
 Result<Received> Receiver::State::finish() {
   ICBD_TRY(decoder.finish());
+  if (!applier) return fail(ErrorCode::corrupt, "the stream holds no subvolume");
   ICBD_TRY(applier->finish());
-  const Applier::Identity identity = *applier->identity();
-  ICBD_TRY(land());
+  const std::optional<Applier::Identity> identity = applier->identity();
+  if (!identity) return fail(ErrorCode::corrupt, "the stream does not name its subvolume");
+  ICBD_TRY(frozen.freeze(root.get(), applier->inodes_with_set_flags()));
+  ICBD_TRY(land(*identity));
   return Received{
-      .path = directory / name, .uuid = identity.uuid, .parent_uuid = identity.parent_uuid};
+      .path = directory / name, .uuid = identity->uuid, .parent_uuid = identity->parent_uuid};
 }
 
 // Before the applier sees the stream's first command, there must be something to apply it to.
@@ -175,9 +179,7 @@ Status Receiver::State::make_staging(const std::optional<Uuid>& parent) {
 
 // Where a power cut may strike, what the name stands for must be whole: BTRFS commits in order, so
 // the name is not on the disk before the flag and the UUID are, and those not before the data.
-Status Receiver::State::land() {
-  const Applier::Identity identity = *applier->identity();
-  ICBD_TRY(frozen.freeze(root.get(), applier->inodes_with_set_flags()));
+Status Receiver::State::land(const Applier::Identity& identity) {
   applier.reset();  // an open descriptor could still write to a read-only subvolume
   ICBD_TRY(btrfs::sync_filesystem(root.get()));
   ICBD_TRY(btrfs::set_received(root.get(), identity.uuid, identity.transaction_id));
@@ -214,14 +216,14 @@ Receiver& Receiver::operator=(Receiver&&) noexcept = default;
 Receiver::~Receiver() = default;
 
 Status Receiver::feed(ByteView piece) {
-  if (state_->failure) return std::unexpected(*state_->failure);
+  if (const auto& failure = state_->failure) return std::unexpected(*failure);
   Status fed = state_->feed(piece);
   if (!fed) state_->failure = fed.error();
   return fed;
 }
 
 Result<Received> Receiver::finish() {
-  if (state_->failure) return std::unexpected(*state_->failure);
+  if (const auto& failure = state_->failure) return std::unexpected(*failure);
   auto received = state_->finish();
   if (!received) state_->failure = received.error();
   return received;

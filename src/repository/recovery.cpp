@@ -281,9 +281,10 @@ class Recovery {
     if (!number) return false;
     if (is_there(layout_.version(image, *number))) return true;
     const auto kept = read_facts(layout_.facts(image, *number));
-    return kept && kept->place &&
-           look_at(kept->place->path, kept->facts.uuid, kept->place->subvolume).state ==
-               PlaceState::good;
+    if (!kept) return false;
+    const std::optional<catalog::AdoptedPlace>& place = kept->place;
+    return place &&
+           look_at(place->path, kept->facts.uuid, place->subvolume).state == PlaceState::good;
   }
 
   void sweep_pending_maps(const std::string& image) {

@@ -21,7 +21,7 @@ namespace icbd::replicator {
 enum class ChunkState : std::uint8_t {
   unresolved,  // not yet compared with the manifest
   pending,     // to be filled
-  fetching,    // asked for by the bulk fill
+  fetching,    // asked for
   done,
 };
 

@@ -63,6 +63,8 @@ TEST_F(SpaceTest, AnArrivalThatDoesNotFitWaitsForRoomAndItsReadersDoNot) {
   start();
   const auto version = open(1);
   ASSERT_DONE(version);
+  wait_until([&] { return cache_->catalog().version("image", VersionNumber(1))->shaped; },
+             "the shape is not committed");
   fill_up();
   replicator_->want((*version)->version.serial);
   wait_until([&] { return (*version)->arrival->progress().phase == ArrivalPhase::paused; },

@@ -12,7 +12,6 @@ namespace icbd::replicator {
 namespace {
 
 using manifest::Entry;
-using manifest::EntryType;
 
 // Ranges are sorted and disjoint.
 bool touches(std::span<const ByteRange> ranges, ByteRange range) {

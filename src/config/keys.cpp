@@ -3,8 +3,7 @@
 namespace icbd::config {
 namespace {
 
-using std::chrono_literals::operator""ms;
-using std::chrono_literals::operator""h;
+using namespace std::chrono_literals;
 
 constexpr std::array<std::string_view, 4> log_levels = {"debug", "info", "warning", "error"};
 // No filesystem is larger (2^63 bytes).

@@ -115,8 +115,11 @@ std::optional<catalog::Version> Replicator::find(VersionSerial serial) const {
 }
 
 SourceStatus Replicator::source_status() const {
+  const bool offline = gate_.closed().has_value();
   const std::lock_guard lock(mutex_);
-  return source_status_;
+  SourceStatus status = source_status_;
+  status.offline = offline;
+  return status;
 }
 
 std::vector<Refusal> Replicator::refusals() const {

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <tuple>
 
 #include "icbd/replicator/replicator.h"
 
@@ -58,10 +59,6 @@ void Replicator::note_unreachable(const Error& error) {
   const Error away(ErrorCode::unavailable, fmt::format("the master is away: {}", error.message()));
   if (!gate_.close(away.message())) return;
   logger_->warn("the master counts as away: reads of what is not here fail at once");
-  {
-    const std::lock_guard lock(mutex_);
-    source_status_.offline = true;
-  }
   for (const auto& arrival : open_arrivals()) arrival->fail_waiting(away);
 }
 
@@ -73,7 +70,6 @@ void Replicator::note_reachable(std::optional<Uuid> repository) {
     const std::lock_guard lock(mutex_);
     back = !source_status_.reachable;
     source_status_.reachable = true;
-    source_status_.offline = false;
     source_status_.error.clear();
     if (repository) source_status_.repository = repository;
   }
@@ -123,7 +119,7 @@ Status Replicator::take_catalog(const source::CatalogSnapshot& snapshot) {
         logger_->warn("image {}: {}", image, added.error().message());
   std::vector<std::string> conflicts;
   for (const catalog::VersionFacts& facts : snapshot.versions)
-    if (auto conflict = add_remote(facts)) conflicts.push_back(std::move(*conflict));
+    if (auto conflict = add_remote(facts, *known)) conflicts.push_back(std::move(*conflict));
   {
     const std::lock_guard lock(mutex_);
     for (const std::string& conflict : conflicts)
@@ -140,12 +136,13 @@ Status Replicator::take_catalog(const source::CatalogSnapshot& snapshot) {
 }
 
 // Why it is refused, if it is.
-std::optional<std::string> Replicator::add_remote(const catalog::VersionFacts& facts) {
-  const auto known = versions();
-  const auto same = std::ranges::find_if(known->versions, [&](const catalog::Version& version) {
-    return version.facts.image == facts.image && version.facts.number == facts.number;
-  });
-  if (same != known->versions.end()) {
+std::optional<std::string> Replicator::add_remote(const catalog::VersionFacts& facts,
+                                                  const VersionTable& known) {
+  const auto key = [](const catalog::VersionFacts& of) { return std::tie(of.image, of.number); };
+  const auto same =
+      std::ranges::lower_bound(known.versions, key(facts), {},
+                               [&](const catalog::Version& version) { return key(version.facts); });
+  if (same != known.versions.end() && key(same->facts) == key(facts)) {
     if (same->facts.manifest == facts.manifest && same->facts.uuid == facts.uuid) return {};
     return fmt::format(
         "{}: the master has other content under this number (manifest {}, here {}); it is refused "

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "format.h"
 
@@ -26,6 +27,13 @@ std::string draw_bar(const Progress& progress, std::size_t columns) {
 }
 
 }  // namespace
+
+Progress progress_of_job(const nlohmann::json& report) {
+  return {.done = report.value("bytes_done", std::uint64_t{0}),
+          .total = report.value("bytes_total", std::uint64_t{0}),
+          .bytes_per_second = {},
+          .remaining = {}};
+}
 
 ProgressBar::ProgressBar(const Terminal& terminal, std::string label)
     : terminal_(terminal), label_(std::move(label)) {}

@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,9 @@ struct Progress {
   std::optional<std::uint64_t> bytes_per_second;
   std::optional<std::chrono::seconds> remaining;
 };
+
+// What a job's report says of its bytes.
+Progress progress_of_job(const nlohmann::json& report);
 
 class ProgressBar {
  public:

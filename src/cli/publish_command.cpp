@@ -26,11 +26,7 @@ Result<json> follow(const Context& context, const std::string& job, const std::s
       return fail(parse_error_code(error.value("code", "")).value_or(ErrorCode::io),
                   error.value("message", "the server does not say why"));
     }
-    if (bar)
-      bar->update({.done = report.value("bytes_done", std::uint64_t{0}),
-                   .total = report.value("bytes_total", std::uint64_t{0}),
-                   .bytes_per_second = {},
-                   .remaining = {}});
+    if (bar) bar->update(progress_of_job(report));
     if (!context.terminal.pause(poll_interval))
       return fail(ErrorCode::cancelled,
                   fmt::format("not waiting any longer; the master goes on with job {}", job));

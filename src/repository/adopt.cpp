@@ -108,19 +108,12 @@ Status check_nesting(const std::vector<AdoptionCandidate>& candidates) {
 
 catalog::VersionFacts facts_of(const catalog::Adoption& adoption, VersionNumber number,
                                const BuiltManifest& built, const btrfs::SubvolumeInfo& info) {
-  catalog::VersionFacts facts;
+  catalog::VersionFacts facts = facts_from(built, info);
   facts.image = adoption.image;
   facts.number = number;
-  facts.uuid = info.identity();
-  facts.manifest = built.digest;
   facts.message = "adopted from " + adoption.place.path;
   facts.message.resize(std::min(facts.message.size(), limits::message_length));
   facts.published = info.created;
-  facts.root = built.root;
-  facts.entries = built.entries;
-  facts.file_bytes = built.file_bytes;
-  facts.data_bytes = built.data_bytes;
-  facts.send_transaction = info.generation;
   return facts;
 }
 
@@ -150,12 +143,8 @@ Result<PublishReport> make_version(Repository& repository, const catalog::Adopti
                        {.facts = facts, .place = adoption.place}));
   ICBD_ASSIGN(const VersionSerial serial,
               repository.catalog().add_version(facts, VersionState::complete, adoption.place));
-  PublishReport report;
-  ICBD_ASSIGN(report.version, repository.catalog().version(serial));
-  report.bytes_hashed = built.bytes_hashed;
-  report.bytes_inherited = built.bytes_inherited;
-  report.warnings = std::move(built.warnings);
-  return report;
+  ICBD_ASSIGN(auto version, repository.catalog().version(serial));
+  return report_of(std::move(built), std::move(version));
 }
 
 }  // namespace

@@ -78,4 +78,23 @@ Result<BuiltManifest> build_manifest(int root_fd, const PreviousVersion* previou
   return built;
 }
 
+catalog::VersionFacts facts_from(const BuiltManifest& built, const btrfs::SubvolumeInfo& info) {
+  catalog::VersionFacts facts;
+  facts.uuid = info.identity();
+  facts.manifest = built.digest;
+  facts.root = built.root;
+  facts.entries = built.entries;
+  facts.file_bytes = built.file_bytes;
+  facts.data_bytes = built.data_bytes;
+  facts.send_transaction = info.generation;
+  return facts;
+}
+
+PublishReport report_of(BuiltManifest built, catalog::Version version) {
+  return {.version = std::move(version),
+          .bytes_hashed = built.bytes_hashed,
+          .bytes_inherited = built.bytes_inherited,
+          .warnings = std::move(built.warnings)};
+}
+
 }  // namespace icbd::repository

@@ -8,6 +8,7 @@
 #include "icbd/base/digest.h"
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
+#include "icbd/btrfs/subvolume.h"
 #include "icbd/catalog/catalog.h"
 #include "icbd/manifest/manifest.h"
 #include "icbd/repository/publish.h"
@@ -33,5 +34,9 @@ struct BuiltManifest {
 Result<BuiltManifest> build_manifest(int root_fd, const PreviousVersion* previous,
                                      manifest::PageStore& pages, PublishProgress& progress,
                                      const Logger& logger);
+
+// What the catalog keeps of a version with this manifest: all but image, number, message and time.
+catalog::VersionFacts facts_from(const BuiltManifest& built, const btrfs::SubvolumeInfo& info);
+PublishReport report_of(BuiltManifest built, catalog::Version version);
 
 }  // namespace icbd::repository

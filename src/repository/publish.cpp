@@ -137,18 +137,11 @@ class Draft {
 
 catalog::VersionFacts facts_of(const PublishRequest& request, VersionNumber number,
                                const BuiltManifest& built, const btrfs::SubvolumeInfo& info) {
-  catalog::VersionFacts facts;
+  catalog::VersionFacts facts = facts_from(built, info);
   facts.image = request.image;
   facts.number = number;
-  facts.uuid = info.identity();
-  facts.manifest = built.digest;
   facts.message = request.message;
   facts.published = SystemClock().wall();
-  facts.root = built.root;
-  facts.entries = built.entries;
-  facts.file_bytes = built.file_bytes;
-  facts.data_bytes = built.data_bytes;
-  facts.send_transaction = info.generation;
   return facts;
 }
 
@@ -190,11 +183,8 @@ Result<PublishReport> publish(Repository& repository, const PublishRequest& requ
   auto facts = facts_of(request, number, built, info);
   if (parent) facts.parent = parent->facts.number;
 
-  PublishReport report;
-  ICBD_ASSIGN(report.version, commit(repository, draft, facts));
-  report.bytes_hashed = built.bytes_hashed;
-  report.bytes_inherited = built.bytes_inherited;
-  report.warnings = std::move(built.warnings);
+  ICBD_ASSIGN(auto version, commit(repository, draft, facts));
+  PublishReport report = report_of(std::move(built), std::move(version));
   repository.logger()->info("published {}@{}: {} entries, {} bytes read, {} taken over",
                             facts.image, number.value(), facts.entries, report.bytes_hashed,
                             report.bytes_inherited);

@@ -5,6 +5,7 @@
 // Lifecycle: open() makes the file and applies migrations (PRAGMA user_version), each time after
 // putting a copy of the old file beside it as FILE.schema-N. Every call is one transaction; when
 // it returns, it is durable.
+// While it is open, no other process can read or write the file.
 // Guarantees: thread-safe (one connection behind a mutex; calls take about a millisecond, so not
 // for the read path: keep what is read often in memory). Serials are never reused. A catalog of a
 // newer schema is refused with words, not migrated down.

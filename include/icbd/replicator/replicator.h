@@ -137,7 +137,8 @@ class Replicator {
   void note_reachable(std::optional<Uuid> repository);
   Status check_identity(const source::CatalogSnapshot& snapshot);
   Status take_catalog(const source::CatalogSnapshot& snapshot);
-  std::optional<std::string> add_remote(const catalog::VersionFacts& facts);
+  std::optional<std::string> add_remote(const catalog::VersionFacts& facts,
+                                        const VersionTable& known);
   void watch_fills();
 
   // replicator_open.cpp

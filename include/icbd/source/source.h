@@ -25,12 +25,13 @@
 
 namespace icbd::source {
 
-// All that a source has. `known()` may be handed back to hear only of changes.
+// Up to where a source's catalog is known: handed back to hear only of changes.
 struct KnownCatalog {
   Uuid session;
   std::uint64_t change_number = 0;
   bool operator==(const KnownCatalog&) const = default;
 };
+// All that a source has.
 struct CatalogSnapshot {
   Uuid repository;  // the source's identity: another one is another source
   Uuid epoch;       // of its catalog: another one counts its changes anew

@@ -3,34 +3,18 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 
-#include <mutex>
-
 #include "icbd/base/file.h"
 #include "icbd/base/quote.h"
 #include "icbd/catalog/names.h"
 
+#include "database.h"
 #include "problems.h"
 #include "schema.h"
-#include "sqlite.h"
 #include "versions.h"
 
 namespace icbd::catalog {
 
-struct Catalog::Database {
-  std::mutex mutex;
-  std::unique_ptr<Connection> connection;
-  NodeIdentity identity;
-};
-
 namespace {
-
-Result<Version> require_version(Connection& connection, VersionSerial serial) {
-  ICBD_ASSIGN(auto version, find_by_serial(connection, serial));
-  if (!version)
-    return fail(ErrorCode::not_found,
-                fmt::format("no version has the serial {} here", serial.value()));
-  return std::move(*version);
-}
 
 Result<bool> has_image(Connection& connection, const std::string& name) {
   ICBD_ASSIGN(Query query, connection.query("SELECT 1 FROM images WHERE name = ?"));
@@ -40,11 +24,6 @@ Result<bool> has_image(Connection& connection, const std::string& name) {
 Status insert_image(Connection& connection, const std::string& name) {
   ICBD_ASSIGN(Query query, connection.query("INSERT INTO images (name) VALUES (?)"));
   return query.bind(name).run();
-}
-
-Status count_change(Connection& connection) {
-  ICBD_ASSIGN(Query query, connection.query("UPDATE node SET change_number = change_number + 1"));
-  return query.run();
 }
 
 // already_exists if the image@number or the UUID is taken.
@@ -90,6 +69,19 @@ Status make_file(const std::filesystem::path& file) {
 }
 
 }  // namespace
+
+Status count_change(Connection& connection) {
+  ICBD_ASSIGN(Query query, connection.query("UPDATE node SET change_number = change_number + 1"));
+  return query.run();
+}
+
+Result<Version> require_version(Connection& connection, VersionSerial serial) {
+  ICBD_ASSIGN(auto version, find_by_serial(connection, serial));
+  if (!version)
+    return fail(ErrorCode::not_found,
+                fmt::format("no version has the serial {} here", serial.value()));
+  return std::move(*version);
+}
 
 std::string_view to_string(VersionState state) {
   switch (state) {
@@ -262,53 +254,6 @@ Status Catalog::set_shaped(VersionSerial serial, std::optional<VersionSerial> pa
 
 Status Catalog::clear_arrival(VersionSerial serial) {
   return set_state(serial, VersionState::remote);
-}
-
-Result<std::vector<Adoption>> Catalog::adoptions() const {
-  const std::lock_guard lock(database_->mutex);
-  ICBD_ASSIGN(Query query,
-              database_->connection->query(
-                  "SELECT id, job, image, path, subvolume, uuid FROM adoptions ORDER BY id"));
-  std::vector<Adoption> adoptions;
-  while (true) {
-    ICBD_ASSIGN(const bool found, query.step());
-    if (!found) return adoptions;
-    Adoption adoption{
-        .id = query.number<std::uint64_t>(0),
-        .job = query.number<std::uint64_t>(1),
-        .image = query.text(2),
-        .place = {.path = query.text(3), .subvolume = SubvolumeId(query.number<std::uint64_t>(4))},
-        .uuid = {}};
-    ICBD_TRY(query.blob(5, adoption.uuid.bytes));
-    adoptions.push_back(std::move(adoption));
-  }
-}
-
-Result<std::uint64_t> Catalog::add_adoptions(const std::vector<Adoption>& adoptions) {
-  const std::lock_guard lock(database_->mutex);
-  Connection& connection = *database_->connection;
-  ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
-  std::uint64_t job = 0;
-  for (const Adoption& adoption : adoptions) {
-    ICBD_ASSIGN(Query insert,
-                connection.query("INSERT INTO adoptions (job, image, path, subvolume, uuid) "
-                                 "VALUES (?, ?, ?, ?, ?)"));
-    ICBD_TRY(insert
-                 .bind(job, adoption.image, adoption.place.path, adoption.place.subvolume.value(),
-                       ByteView(adoption.uuid.bytes))
-                 .run());
-    if (job == 0) job = static_cast<std::uint64_t>(connection.last_insert_row());
-  }
-  ICBD_ASSIGN(Query update, connection.query("UPDATE adoptions SET job = id WHERE job = 0"));
-  ICBD_TRY(update.run());
-  ICBD_TRY(transaction.commit());
-  return job;
-}
-
-Status Catalog::remove_adoption(std::uint64_t id) {
-  const std::lock_guard lock(database_->mutex);
-  ICBD_ASSIGN(Query query, database_->connection->query("DELETE FROM adoptions WHERE id = ?"));
-  return query.bind(id).run();
 }
 
 Result<std::optional<FollowedSource>> Catalog::followed_source() const {

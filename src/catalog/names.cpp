@@ -13,7 +13,7 @@ namespace icbd::catalog {
 namespace {
 
 // Words that stand for a version or a directory of the view's own.
-constexpr std::array<std::string_view, 2> reserved_names = {"latest", "current"};
+constexpr std::array<std::string_view, 2> reserved_names = {latest_word, current_word};
 
 bool is_name_character(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
@@ -27,25 +27,56 @@ std::string excerpt(std::string_view text) {
   return quote(text.substr(0, length_max)) + "…";
 }
 
-std::unexpected<Error> refuse_name(std::string_view name, std::string_view reason) {
+std::unexpected<Error> refuse_name(std::string_view name, std::string_view what,
+                                   std::string_view reason) {
   return fail(ErrorCode::invalid_argument,
-              fmt::format("{} cannot name an image: {}", excerpt(name), reason));
+              fmt::format("{} cannot name {}: {}", excerpt(name), what, reason));
+}
+
+Status check_name(std::string_view name, std::string_view what) {
+  if (name.empty()) return refuse_name(name, what, "it is empty");
+  if (name.size() > limits::image_name_length)
+    return refuse_name(name, what,
+                       fmt::format("it has {} characters, and {} are allowed", name.size(),
+                                   limits::image_name_length));
+  if (!std::ranges::all_of(name, is_name_character))
+    return refuse_name(name, what, "only A-Z, a-z, 0-9, \".\", \"_\" and \"-\" are allowed");
+  if (name.front() == '.' || name.front() == '-')
+    return refuse_name(name, what, "it begins with \".\" or \"-\"");
+  return {};
 }
 
 }  // namespace
 
 Status check_image_name(std::string_view name) {
-  if (name.empty()) return refuse_name(name, "it is empty");
-  if (name.size() > limits::image_name_length)
-    return refuse_name(name, fmt::format("it has {} characters, and {} are allowed", name.size(),
-                                         limits::image_name_length));
-  if (!std::ranges::all_of(name, is_name_character))
-    return refuse_name(name, "only A-Z, a-z, 0-9, \".\", \"_\" and \"-\" are allowed");
-  if (name.front() == '.' || name.front() == '-')
-    return refuse_name(name, "it begins with \".\" or \"-\"");
+  ICBD_TRY(check_name(name, "an image"));
   if (std::ranges::find(reserved_names, name) != reserved_names.end())
-    return refuse_name(name, "the word is reserved");
+    return refuse_name(name, "an image", "the word is reserved");
   return {};
+}
+
+Status check_tag_name(std::string_view name) {
+  ICBD_TRY(check_name(name, "a tag"));
+  if (name == latest_word)
+    return refuse_name(name, "a tag", "it stands for the version with the highest number");
+  if (std::ranges::all_of(name, [](char c) { return c >= '0' && c <= '9'; }))
+    return refuse_name(name, "a tag", "it would be a version's number");
+  return {};
+}
+
+Status check_marked_path(std::string_view path) {
+  if (path.empty()) return {};
+  bool fits = path.size() <= limits::path_length && !path.contains('\0');
+  for (std::string_view rest = path; fits && !rest.empty();) {
+    const std::size_t slash = std::min(rest.find('/'), rest.size());
+    const std::string_view name = rest.substr(0, slash);
+    fits = !name.empty() && name != "." && name != ".." && name.size() <= limits::name_length &&
+           slash + 1 != rest.size();
+    rest.remove_prefix(std::min(slash + 1, rest.size()));
+  }
+  if (fits) return {};
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("{} is no path within a version", excerpt(path)));
 }
 
 Result<VersionName> parse_version_name(std::string_view text) {

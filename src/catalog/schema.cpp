@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t application_id = 0x69636264;
 
 // Step n brings schema n to schema n + 1. Steps that were released are never edited.
-constexpr std::array<std::string_view, 3> migrations = {R"sql(
+constexpr std::array<std::string_view, 4> migrations = {R"sql(
   CREATE TABLE node (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),
     uuid          BLOB    NOT NULL CHECK (length(uuid) = 16),
@@ -88,6 +88,30 @@ constexpr std::array<std::string_view, 3> migrations = {R"sql(
     subvolume INTEGER NOT NULL,
     uuid      BLOB    NOT NULL CHECK (length(uuid) = 16)
   ) STRICT;
+)sql",
+                                                        R"sql(
+  -- Paths within the version; empty for none.
+  ALTER TABLE versions ADD COLUMN boot_directory TEXT NOT NULL DEFAULT '';
+  ALTER TABLE versions ADD COLUMN target_file TEXT NOT NULL DEFAULT '';
+  ALTER TABLE versions ADD COLUMN pulled INTEGER NOT NULL DEFAULT 0 CHECK (pulled IN (0, 1));
+  -- Null: not pinned.
+  ALTER TABLE versions ADD COLUMN pin_reason TEXT;
+  ALTER TABLE versions ADD COLUMN pin_seconds INTEGER NOT NULL DEFAULT 0;
+
+  CREATE TABLE tags (
+    image_id INTEGER NOT NULL REFERENCES images (id),
+    name     TEXT    NOT NULL,
+    version  INTEGER NOT NULL REFERENCES versions (serial) ON DELETE CASCADE,
+    PRIMARY KEY (image_id, name)
+  ) STRICT, WITHOUT ROWID;
+
+  -- By name: an image may be subscribed before it is known.
+  CREATE TABLE subscriptions (
+    image  TEXT PRIMARY KEY,
+    latest INTEGER NOT NULL CHECK (latest BETWEEN 0 AND 4294967295),
+    tag    TEXT    NOT NULL,
+    CHECK ((latest = 0) <> (tag = ''))
+  ) STRICT, WITHOUT ROWID;
 )sql"};
 
 Result<std::int64_t> read_number(Connection& connection, std::string_view sql) {

@@ -91,6 +91,8 @@ class Connection {
   Status execute(const std::string& script);
 
   std::int64_t last_insert_row() const { return sqlite3_last_insert_rowid(database_.get()); }
+  // By the statement that has just run.
+  int changed_rows() const { return sqlite3_changes(database_.get()); }
   // An error about this database's file.
   std::unexpected<Error> refuse(ErrorCode code, std::string_view reason) const;
   // The error of the call that just failed with `result`.

@@ -15,7 +15,7 @@ namespace {
   "SELECT serial, name, number, uuid, manifest, parent, message, published_seconds, "      \
   "published_nanoseconds, root_mode, root_uid, root_gid, root_seconds, root_nanoseconds, " \
   "entries, file_bytes, data_bytes, send_transaction, state, shaped, shape_parent, "       \
-  "place, place_subvolume "                                                                \
+  "place, place_subvolume, boot_directory, target_file, pulled, pin_reason, pin_seconds "  \
   "FROM versions JOIN images ON images.id = versions.image_id "
 constexpr std::string_view select_all = ICBD_SELECT_VERSIONS "ORDER BY name, number";
 constexpr std::string_view select_of_image = ICBD_SELECT_VERSIONS "WHERE name = ? ORDER BY number";
@@ -27,8 +27,10 @@ constexpr std::string_view select_by_uuid = ICBD_SELECT_VERSIONS "WHERE uuid = ?
 constexpr std::string_view insert_row =
     "INSERT INTO versions (image_id, number, uuid, manifest, parent, message, published_seconds, "
     "published_nanoseconds, root_mode, root_uid, root_gid, root_seconds, root_nanoseconds, "
-    "entries, file_bytes, data_bytes, send_transaction, state, place, place_subvolume) "
-    "SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM images WHERE name = ?";
+    "entries, file_bytes, data_bytes, send_transaction, state, place, place_subvolume, "
+    "boot_directory, target_file) "
+    "SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM images "
+    "WHERE name = ?";
 
 constexpr std::array all_states = {VersionState::remote, VersionState::arriving,
                                    VersionState::complete};
@@ -58,6 +60,11 @@ class Row {
     if (query_.is_null(path)) return std::nullopt;
     return AdoptedPlace{.path = query_.text(path),
                         .subvolume = SubvolumeId(query_.number<std::uint64_t>(subvolume))};
+  }
+  std::optional<Pin> pin() {
+    const int reason = column_++, since = column_++;
+    if (query_.is_null(reason)) return std::nullopt;
+    return Pin{.reason = query_.text(reason), .since = {query_.number<std::int64_t>(since), 0}};
   }
   Timestamp timestamp() {
     const auto seconds = number<std::int64_t>();
@@ -97,6 +104,10 @@ Result<Version> read_version(const Query& query) {
   version.shaped = row.number<int>() != 0;
   version.shape_parent = row.optional_number<VersionSerial>();
   version.place = row.place();
+  facts.boot_directory = row.text();
+  facts.target_file = row.text();
+  version.pulled = row.number<int>() != 0;
+  version.pin = row.pin();
   return version;
 }
 
@@ -140,6 +151,9 @@ Status check_facts(const VersionFacts& facts) {
   if (facts.root.mode > 07777) return refuse("its root's mode has more than permission bits");
   if (facts.published.nanoseconds > 999'999'999 || facts.root.modified.nanoseconds > 999'999'999)
     return refuse("a time with more nanoseconds than a second has");
+  for (const std::string& path : {facts.boot_directory, facts.target_file})
+    if (const Status checked = check_marked_path(path); !checked)
+      return refuse(checked.error().message());
   return {};
 }
 
@@ -182,7 +196,7 @@ Result<VersionSerial> insert_version(Connection& connection, const VersionFacts&
                      facts.published.seconds, facts.published.nanoseconds, root.mode, root.uid,
                      root.gid, root.modified.seconds, root.modified.nanoseconds, facts.entries,
                      facts.file_bytes, facts.data_bytes, facts.send_transaction, to_string(state),
-                     path, subvolume, facts.image)
+                     path, subvolume, facts.boot_directory, facts.target_file, facts.image)
                .run());
   const std::int64_t serial = connection.last_insert_row();
   if (serial > std::int64_t{limits::version_serial})
@@ -200,9 +214,12 @@ Status raise_highest_number(Connection& connection, const std::string& image,
 }
 
 Status update_state(Connection& connection, VersionSerial serial, VersionState state) {
-  ICBD_ASSIGN(Query query, connection.query("UPDATE versions SET state = ?, shaped = 0, "
-                                            "shape_parent = NULL WHERE serial = ?"));
-  return query.bind(to_string(state), serial.value()).run();
+  ICBD_ASSIGN(Query query,
+              connection.query("UPDATE versions SET state = ?, shaped = 0, shape_parent = NULL, "
+                               "pulled = pulled AND ? WHERE serial = ?"));
+  return query
+      .bind(to_string(state), static_cast<int>(state != VersionState::complete), serial.value())
+      .run();
 }
 
 Status update_shaped(Connection& connection, VersionSerial serial,

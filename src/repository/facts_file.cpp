@@ -13,8 +13,9 @@ namespace {
 using nlohmann::json;
 
 constexpr int format = 1;
-// A message of control characters, each written as \u0000, and as much again for the rest.
-constexpr std::size_t file_bytes_max = 4 * 6 * limits::message_length;
+// A message of control characters, each written as \u0000, as much for each path, and as much again
+// for the rest.
+constexpr std::size_t file_bytes_max = 4 * 6 * (limits::message_length + 3 * limits::path_length);
 
 json encode_time(Timestamp time) {
   return {{"seconds", time.seconds}, {"nanoseconds", time.nanoseconds}};
@@ -99,6 +100,9 @@ Result<KeptFacts> decode_members(const json& members) {
   facts.file_bytes = members.at("file_bytes").get<std::uint64_t>();
   facts.data_bytes = members.at("data_bytes").get<std::uint64_t>();
   facts.send_transaction = members.at("send_transaction").get<std::uint64_t>();
+  // Not in the files of older releases.
+  facts.boot_directory = decode_bytes(members.value("boot_directory", json("")));
+  facts.target_file = decode_bytes(members.value("target_file", json("")));
   kept.place = decode_place(members.at("adopted"));
   return kept;
 }
@@ -146,6 +150,8 @@ std::string encode_facts(const KeptFacts& kept) {
                         {"file_bytes", facts.file_bytes},
                         {"data_bytes", facts.data_bytes},
                         {"send_transaction", facts.send_transaction},
+                        {"boot_directory", encode_bytes(facts.boot_directory)},
+                        {"target_file", encode_bytes(facts.target_file)},
                         {"adopted", encode_place(kept.place)}};
   constexpr int indent = 2;
   return members.dump(indent) + "\n";

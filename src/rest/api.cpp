@@ -68,17 +68,24 @@ json to_json(const catalog::Version& version) {
   const catalog::VersionFacts& facts = version.facts;
   json parent;
   if (facts.parent) parent = facts.parent->value();
-  return {{"image", facts.image},
-          {"number", facts.number.value()},
-          {"uuid", facts.uuid.to_string()},
-          {"manifest", facts.manifest.to_string()},
-          {"state", catalog::to_string(version.state)},
-          {"parent", parent},
-          {"message", facts.message},
-          {"published", format_utc(facts.published)},
-          {"entries", facts.entries},
-          {"file_bytes", facts.file_bytes},
-          {"data_bytes", facts.data_bytes}};
+  json description = {{"image", facts.image},
+                      {"number", facts.number.value()},
+                      {"uuid", facts.uuid.to_string()},
+                      {"manifest", facts.manifest.to_string()},
+                      {"state", catalog::to_string(version.state)},
+                      {"parent", parent},
+                      {"message", facts.message},
+                      {"published", format_utc(facts.published)},
+                      {"entries", facts.entries},
+                      {"file_bytes", facts.file_bytes},
+                      {"data_bytes", facts.data_bytes}};
+  if (!facts.boot_directory.empty()) description["boot_directory"] = facts.boot_directory;
+  if (!facts.target_file.empty()) description["target_file"] = facts.target_file;
+  if (version.pulled) description["pulled"] = true;
+  if (version.pin)
+    description["pin"] = {{"reason", version.pin->reason},
+                          {"since", format_utc(version.pin->since)}};
+  return description;
 }
 
 json to_json(const Error& error) {

@@ -144,6 +144,7 @@ Result<std::optional<CatalogSnapshot>> RepositorySource::catalog(
   for (Version& version : versions)
     if (version.state == VersionState::complete)
       snapshot.versions.push_back(std::move(version.facts));
+  ICBD_ASSIGN(snapshot.tags, catalog.tags());
   return snapshot;
 }
 

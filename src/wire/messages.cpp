@@ -10,8 +10,9 @@ namespace icbd::wire {
 namespace {
 
 constexpr std::uint32_t all_zero_flag = 1;
-constexpr std::size_t extent_size = 4 + 8 + 4;           // file, offset, length
-constexpr std::size_t smallest_version_size = 128;       // facts with an empty name and message
+constexpr std::size_t extent_size = 4 + 8 + 4;      // file, offset, length
+constexpr std::size_t smallest_version_size = 128;  // facts with an empty name and message
+constexpr std::size_t smallest_tag_size = 4 + 1 + 4 + 1 + 4;
 constexpr std::size_t table_row_size = extent_size + 4;  // and flags
 
 std::unexpected<Error> malformed(std::string_view what) {
@@ -90,6 +91,8 @@ void write_facts(ByteWriter& writer, const catalog::VersionFacts& facts) {
   writer.write(facts.file_bytes);
   writer.write(facts.data_bytes);
   writer.write(facts.send_transaction);
+  writer.write_text(facts.boot_directory);
+  writer.write_text(facts.target_file);
 }
 
 Result<catalog::VersionFacts> read_facts(ByteReader& reader) {
@@ -110,6 +113,8 @@ Result<catalog::VersionFacts> read_facts(ByteReader& reader) {
   facts.file_bytes = reader.read<std::uint64_t>();
   facts.data_bytes = reader.read<std::uint64_t>();
   facts.send_transaction = reader.read<std::uint64_t>();
+  facts.boot_directory = reader.read_text(limits::path_length);
+  facts.target_file = reader.read_text(limits::path_length);
   constexpr std::uint32_t nanoseconds_per_second = 1'000'000'000;
   if (reader.failed() || facts.number.value() == 0 || facts.uuid.is_null() ||
       (facts.root.mode & ~07777u) != 0 || facts.published.nanoseconds >= nanoseconds_per_second ||
@@ -117,6 +122,9 @@ Result<catalog::VersionFacts> read_facts(ByteReader& reader) {
       facts.entries > limits::entries_per_version)
     return malformed("version");
   if (!catalog::check_image_name(facts.image)) return malformed("image name");
+  if (!catalog::check_marked_path(facts.boot_directory) ||
+      !catalog::check_marked_path(facts.target_file))
+    return malformed("path within a version");
   return facts;
 }
 
@@ -139,6 +147,18 @@ Result<source::CatalogSnapshot> read_snapshot(ByteReader& reader) {
   for (std::size_t i = 0; i < *versions; ++i) {
     ICBD_ASSIGN(auto facts, read_facts(reader));
     snapshot.versions.push_back(std::move(facts));
+  }
+  const auto tags = read_count(reader, smallest_tag_size, limits::version_serial);
+  if (!tags) return malformed("catalog");
+  snapshot.tags.reserve(*tags);
+  for (std::size_t i = 0; i < *tags; ++i) {
+    catalog::Tag tag{.image = reader.read_text(limits::image_name_length),
+                     .name = reader.read_text(limits::image_name_length),
+                     .number = VersionNumber(reader.read<std::uint32_t>())};
+    if (reader.failed() || !catalog::check_image_name(tag.image) ||
+        !catalog::check_tag_name(tag.name) || tag.number.value() == 0)
+      return malformed("tag");
+    snapshot.tags.push_back(std::move(tag));
   }
   return snapshot;
 }
@@ -217,6 +237,12 @@ Bytes encode(const CatalogReply& reply) {
     for (const std::string& image : snapshot.images) writer.write_text(image);
     writer.write(static_cast<std::uint32_t>(snapshot.versions.size()));
     for (const catalog::VersionFacts& facts : snapshot.versions) write_facts(writer, facts);
+    writer.write(static_cast<std::uint32_t>(snapshot.tags.size()));
+    for (const catalog::Tag& tag : snapshot.tags) {
+      writer.write_text(tag.image);
+      writer.write_text(tag.name);
+      writer.write(tag.number.value());
+    }
   });
   return writer.take();
 }

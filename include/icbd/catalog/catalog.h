@@ -1,14 +1,13 @@
 // The catalog: what a node knows of images and versions that the filesystem cannot hold.
 //
 // Purpose: one SQLite database per repository (WAL, synchronous=FULL): images, versions with their
-// states, the node's identity, and a change number that grows with everything that others see.
-// Lifecycle: open() makes the file and applies migrations (PRAGMA user_version), each time after
-// putting a copy of the old file beside it as FILE.schema-N. Every call is one transaction; when
-// it returns, it is durable.
-// While it is open, no other process can read or write the file.
-// Guarantees: thread-safe (one connection behind a mutex; calls take about a millisecond, so not
-// for the read path: keep what is read often in memory). Serials are never reused. A catalog of a
-// newer schema is refused with words, not migrated down.
+// states, tags and pins, subscriptions, the node's identity, and a change number that grows with
+// everything that others see. Lifecycle: open() makes the file and applies migrations (PRAGMA
+// user_version), each time after putting a copy of the old file beside it as FILE.schema-N. Every
+// call is one transaction; when it returns, it is durable. While it is open, no other process can
+// read or write the file. Guarantees: thread-safe (one connection behind a mutex; calls take about
+// a millisecond, so not for the read path: keep what is read often in memory). Serials are never
+// reused. A catalog of a newer schema is refused with words, not migrated down.
 #pragma once
 
 #include <cstdint>
@@ -55,7 +54,35 @@ struct VersionFacts {
   std::uint64_t file_bytes = 0;        // sum of sizes
   std::uint64_t data_bytes = 0;        // sum of chunks that are not zero
   std::uint64_t send_transaction = 0;  // ctransid on the master, for the received UUID
+  // What clients boot from, as paths within the version; empty if nothing is marked. These arrive
+  // before the rest.
+  std::string boot_directory = {};
+  std::string target_file = {};  // the disk that an iSCSI target exports
   bool operator==(const VersionFacts&) const = default;
+};
+
+// A person's reason to keep a version on this node.
+struct Pin {
+  std::string reason;
+  Timestamp since;
+  bool operator==(const Pin&) const = default;
+};
+
+// Another name of a version. The master gives them; caches repeat them.
+struct Tag {
+  std::string image;
+  std::string name;  // "current" is what clients should boot, where it is given
+  VersionNumber number;
+  bool operator==(const Tag&) const = default;
+};
+
+// Which versions of an image a cache wants before anyone asks: the newest `latest` ones, or the
+// one that has the tag. Of the two, one is set.
+struct Subscription {
+  std::string image;  // need not be known yet
+  std::uint32_t latest = 0;
+  std::string tag = {};
+  bool operator==(const Subscription&) const = default;
 };
 
 // A snapshot outside of the repository that was made a version where it is. Path and id are checked
@@ -84,6 +111,9 @@ struct Version {
   bool shaped = false;
   std::optional<VersionSerial> shape_parent;
   std::optional<AdoptedPlace> place = std::nullopt;  // none: within the repository
+  // Somebody asked for all of it (`icbd pull`); forgotten when it is complete.
+  bool pulled = false;
+  std::optional<Pin> pin = std::nullopt;
 };
 
 struct NodeIdentity {
@@ -150,6 +180,23 @@ class Catalog {
   // Back to remote: nothing of it is here any more.
   Status clear_arrival(VersionSerial serial);
 
+  // These two: not_found if there is no such version.
+  Status set_pulled(VersionSerial serial, bool pulled);
+  // None: no longer pinned. too_large if the reason is over limits::message_length.
+  Status set_pin(VersionSerial serial, const std::optional<Pin>& pin);
+
+  Result<std::vector<Tag>> tags() const;  // by image, then name
+  // Moves the tag if another version has it. not_found if there is no such version.
+  Status set_tag(const Tag& tag);
+  Status remove_tag(const std::string& image, const std::string& name);  // not_found
+  // Exactly these from now on; those of versions that are not known here are left out.
+  Status replace_tags(const std::vector<Tag>& tags);
+
+  Result<std::vector<Subscription>> subscriptions() const;  // by image
+  // Replaces the one that the image has.
+  Status set_subscription(const Subscription& subscription);
+  Status remove_subscription(const std::string& image);  // not_found
+
   // Snapshots to be adopted, in the order in which they were added; what is done is removed.
   Result<std::vector<Adoption>> adoptions() const;
   // Their ids are given by the catalog; returns the job that they have in common.
@@ -162,7 +209,7 @@ class Catalog {
   Status set_followed_source(const FollowedSource& source);
 
  private:
-  struct Database;
+  struct Database;  // src/catalog/database.h
   explicit Catalog(std::unique_ptr<Database> database);
   std::unique_ptr<Database> database_;
 };

@@ -14,6 +14,18 @@ namespace icbd::catalog {
 
 Status check_image_name(std::string_view name);
 
+// As an image's, but never all digits, which would be a version's number; "current" is allowed.
+Status check_tag_name(std::string_view name);
+
+// A path within a version: relative, of names that are neither empty nor "." nor "..", at most
+// limits::path_length bytes; or empty.
+Status check_marked_path(std::string_view path);
+
+// The word for a version's place among its image's: the highest number there is, and the one that
+// clients should boot (the tag of that name, else the latest).
+inline constexpr std::string_view latest_word = "latest";
+inline constexpr std::string_view current_word = "current";
+
 // "win11@3"
 struct VersionName {
   std::string image;

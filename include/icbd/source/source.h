@@ -41,6 +41,7 @@ struct CatalogSnapshot {
   std::uint64_t change_number = 0;
   std::vector<std::string> images;
   std::vector<catalog::VersionFacts> versions;  // complete ones only
+  std::vector<catalog::Tag> tags = {};          // by image, then name
 
   KnownCatalog known() const { return {session, change_number}; }
 };

@@ -24,7 +24,7 @@ namespace icbd::wire {
 
 inline constexpr std::uint32_t frame_magic = 0x64626369;  // "icbd" in memory
 inline constexpr std::size_t frame_header_size = 32;
-inline constexpr std::uint16_t protocol_version = 1;
+inline constexpr std::uint16_t protocol_version = 2;
 
 enum class FrameType : std::uint16_t {
   hello = 1,

@@ -62,5 +62,19 @@ TEST(VersionName, IsImageAtNumber) {
   EXPECT_THAT(parse_version_name("win11").error().message(), HasSubstr("IMAGE@NUMBER"));
 }
 
+TEST(NamesTest, ATagIsNoNumber) {
+  for (const char* name : {"stable", "2026-11", "current", "v3"}) EXPECT_TRUE(check_tag_name(name));
+  for (const char* name : {"", "3", "0", "latest", ".hidden", "-x", "a/b", "a b"})
+    EXPECT_FALSE(check_tag_name(name)) << name;
+}
+
+TEST(NamesTest, AMarkedPathStaysWithinItsVersion) {
+  for (const char* path : {"", "boot", "boot/efi", "a/..b"}) EXPECT_TRUE(check_marked_path(path));
+  for (const char* path : {"/boot", "boot/", "a//b", "..", "a/../b", "./a", "."})
+    EXPECT_FALSE(check_marked_path(path)) << path;
+  EXPECT_FALSE(check_marked_path(std::string_view("a\0b", 3)));
+  EXPECT_FALSE(check_marked_path(std::string(300, 'x')));
+}
+
 }  // namespace
 }  // namespace icbd::catalog

@@ -24,6 +24,8 @@ catalog::VersionFacts make_facts() {
   facts.file_bytes = UINT64_MAX;
   facts.data_bytes = UINT64_MAX - 1;
   facts.send_transaction = 42;
+  facts.boot_directory = "boot\xff";
+  facts.target_file = "disk.raw";
   return facts;
 }
 

@@ -208,6 +208,8 @@ class SourceContract : public harness::BtrfsTest {
 TYPED_TEST_SUITE_P(SourceContract);
 
 TYPED_TEST_P(SourceContract, CatalogHasEverythingComplete) {
+  const catalog::Tag tag{.image = "disk", .name = "current", .number = VersionNumber(1)};
+  ASSERT_TRUE(this->repository_->catalog().set_tag(tag));
   const auto answer = this->source_->catalog(std::nullopt);
   ASSERT_TRUE(answer) << answer.error().message();
   ASSERT_TRUE(answer->has_value());
@@ -216,6 +218,7 @@ TYPED_TEST_P(SourceContract, CatalogHasEverythingComplete) {
   EXPECT_EQ(snapshot.epoch, this->repository_->catalog().identity().epoch);
   EXPECT_EQ(snapshot.images, std::vector<std::string>{"disk"});
   EXPECT_EQ(snapshot.versions, (std::vector{this->first_, this->second_}));
+  EXPECT_EQ(snapshot.tags, std::vector{tag});
 }
 
 TYPED_TEST_P(SourceContract, CatalogSaysNothingWithoutAChange) {

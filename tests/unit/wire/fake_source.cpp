@@ -28,7 +28,9 @@ catalog::VersionFacts make_version(const Digest& manifest) {
           .entries = 4,
           .file_bytes = 4 * FakeSource::file_size,
           .data_bytes = 3 * FakeSource::file_size,
-          .send_transaction = 77};
+          .send_transaction = 77,
+          .boot_directory = "boot",
+          .target_file = "disks/system.raw"};
 }
 
 }  // namespace
@@ -39,7 +41,8 @@ FakeSource::FakeSource() : manifest(sha256(as_bytes("manifest"))), shape_bytes(m
               .session = Uuid::random(),
               .change_number = 9,
               .images = {"empty", "win11"},
-              .versions = {make_version(manifest)}};
+              .versions = {make_version(manifest)},
+              .tags = {{"win11", "current", VersionNumber(2)}, {"win11", "t", VersionNumber(1)}}};
   for (const std::string_view text : {"first page", "second page", ""}) {
     const ByteView page = as_bytes(text);
     page_set.emplace(sha256(page), Bytes(page.begin(), page.end()));

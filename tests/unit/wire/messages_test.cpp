@@ -64,6 +64,7 @@ TEST(Messages, CatalogReply) {
   EXPECT_EQ((*decoded)->known(), source.snapshot.known());
   EXPECT_EQ((*decoded)->images, source.snapshot.images);
   EXPECT_EQ((*decoded)->versions, source.snapshot.versions);
+  EXPECT_EQ((*decoded)->tags, source.snapshot.tags);
   EXPECT_EQ(*decode_catalog_reply(encode(CatalogReply())), std::nullopt);
 }
 
@@ -76,6 +77,23 @@ TEST(Messages, CatalogWithAnEvilNameIsRefused) {
     source.snapshot.images = {std::string(name)};
     EXPECT_FALSE(decode_catalog_reply(encode(CatalogReply(source.snapshot)))) << name;
   }
+}
+
+TEST(Messages, CatalogWithAPathThatLeavesItsVersionIsRefused) {
+  for (const std::string_view path : {"../up", "/etc", "boot/", "a//b"}) {
+    FakeSource source;
+    source.snapshot.versions.front().boot_directory = path;
+    EXPECT_FALSE(decode_catalog_reply(encode(CatalogReply(source.snapshot)))) << path;
+    source.snapshot.versions.front().boot_directory.clear();
+    source.snapshot.versions.front().target_file = path;
+    EXPECT_FALSE(decode_catalog_reply(encode(CatalogReply(source.snapshot)))) << path;
+  }
+}
+
+TEST(Messages, CatalogWithATagThatIsANumberIsRefused) {
+  FakeSource source;
+  source.snapshot.tags.front().name = "7";
+  EXPECT_FALSE(decode_catalog_reply(encode(CatalogReply(source.snapshot))));
 }
 
 TEST(Messages, CountThatThePayloadCannotHoldIsRefusedBeforeMemoryIsTaken) {

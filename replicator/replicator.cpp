@@ -79,6 +79,8 @@ Status Replicator::reload_table() {
   auto table = std::make_shared<VersionTable>();
   ICBD_ASSIGN(table->images, repository_.catalog().images());
   ICBD_ASSIGN(table->versions, repository_.catalog().versions());
+  ICBD_ASSIGN(table->tags, repository_.catalog().tags());
+  ICBD_ASSIGN(table->subscriptions, repository_.catalog().subscriptions());
   const std::lock_guard lock(mutex_);
   by_serial_.clear();
   for (catalog::Version& version : table->versions) {

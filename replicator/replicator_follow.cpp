@@ -17,6 +17,8 @@ using namespace std::chrono_literals;
 
 // Attempts while the source cannot be reached: a return is noticed within this time.
 constexpr auto longest_poll = 3'000ms;
+// Between two comparisons with a source that announces nothing.
+constexpr auto unannounced_poll = 1'000ms;
 
 }  // namespace
 
@@ -120,6 +122,7 @@ Status Replicator::take_catalog(const source::CatalogSnapshot& snapshot) {
   std::vector<std::string> conflicts;
   for (const catalog::VersionFacts& facts : snapshot.versions)
     if (auto conflict = add_remote(facts, *known)) conflicts.push_back(std::move(*conflict));
+  ICBD_TRY(catalog.replace_tags(snapshot.tags));
   {
     const std::lock_guard lock(mutex_);
     for (const std::string& conflict : conflicts)
@@ -157,17 +160,31 @@ std::optional<std::string> Replicator::add_remote(const catalog::VersionFacts& f
   return {};
 }
 
+void Replicator::source_announces(bool announcing) {
+  {
+    const std::lock_guard lock(mutex_);
+    source_status_.announcing = announcing;
+    look_now_ = true;
+  }
+  changed_.notify_all();
+}
+
 void Replicator::follow(std::stop_token stop) {
   Backoff backoff(std::min<Backoff::Duration>(options_.poll_interval, longest_poll), longest_poll);
   while (!stop.stop_requested()) {
-    auto wait = options_.poll_interval;
+    std::chrono::milliseconds wait{};
     if (unreachable_since_)
       wait = backoff.next();
     else
       backoff.reset();
     {
       std::unique_lock lock(mutex_);
-      changed_.wait_for(lock, stop, wait, [] { return false; });
+      if (!unreachable_since_)
+        wait = source_status_.announcing
+                   ? options_.poll_interval
+                   : std::min<std::chrono::milliseconds>(options_.poll_interval, unannounced_poll);
+      changed_.wait_for(lock, stop, wait, [&] { return look_now_; });
+      look_now_ = false;
     }
     if (stop.stop_requested()) return;
     if (const Status followed = follow_once(); !followed)

@@ -7,9 +7,11 @@
 
 #include "icbd/base/clock.h"
 #include "icbd/fs/view.h"
+#include "icbd/rest/api.h"
 #include "icbd/rest/http.h"
 #include "icbd/wire/server.h"
 
+#include "event_follower.h"
 #include "library.h"
 #include "routes.h"
 
@@ -53,7 +55,9 @@ struct Cache::State {
   std::optional<replicator::Replicator> replicator;
   std::optional<CacheLibrary> library;
   std::unique_ptr<fs::View> view;
+  std::optional<EventFollower> follower;
   std::string rest_address;
+  rest::EventHub events;
   std::optional<rest::HttpServer> rest_service;
 };
 
@@ -62,6 +66,7 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   std::unique_ptr<Cache> cache(new Cache(std::make_unique<State>()));
   State& state = *cache->state_;
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
+  ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
   ICBD_ASSIGN(unique_fd rest_socket, wire::listen_on(configuration.rest_listen));
   ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
   state.source.emplace(wire::tcp_connector(configuration.master_data, connect_timeout),
@@ -79,12 +84,13 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
                                            .source = configuration.master_data,
                                            .on_end = std::move(on_unmounted)},
                                           logger));
+  state.follower.emplace(config::master_rest_of(configuration), *state.replicator, logger);
   state.rest_service.emplace(std::move(rest_socket),
                              make_router({.repository = *state.repository,
                                           .replicator = *state.replicator,
                                           .source = *state.source,
                                           .configuration = configuration}),
-                             std::move(logger));
+                             std::move(logger), rest::HttpServerOptions{.events = &state.events});
   return cache;
 }
 
@@ -97,6 +103,7 @@ Cache::~Cache() {
 void Cache::stop() {
   State& state = *state_;
   state.rest_service.reset();
+  state.follower.reset();
   if (state.view) state.view->unmount();
   // Ends what waits for the network; then the replicator answers whoever still waits, and only
   // then may the view's session go.

@@ -36,6 +36,9 @@ rest::CatalogReader reader_of(const Subjects& subjects) {
       .images = [&replicator]() -> Result<std::vector<std::string>> {
         return replicator.versions()->images;
       },
+      .tags = [&replicator]() -> Result<std::vector<catalog::Tag>> {
+        return replicator.versions()->tags;
+      },
       .versions = [&replicator](const std::string& image) -> Result<std::vector<catalog::Version>> {
         const auto table = replicator.versions();
         if (!std::binary_search(table->images.begin(), table->images.end(), image))
@@ -68,6 +71,7 @@ json describe_master(const Subjects& subjects) {
   const replicator::SourceStatus status = subjects.replicator.source_status();
   json object{{"address", subjects.configuration.master_data},
               {"reachable", status.reachable},
+              {"announcing", status.announcing},
               {"offline", status.offline},
               {"uuid", nullptr},
               {"error", nullptr},

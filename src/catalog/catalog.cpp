@@ -21,6 +21,12 @@ Result<bool> has_image(Connection& connection, const std::string& name) {
   return query.bind(name).step();
 }
 
+Result<std::uint64_t> read_change_number(Connection& connection) {
+  ICBD_ASSIGN(Query query, connection.query("SELECT change_number FROM node"));
+  ICBD_TRY(query.step());
+  return query.number<std::uint64_t>(0);
+}
+
 Status insert_image(Connection& connection, const std::string& name) {
   ICBD_ASSIGN(Query query, connection.query("INSERT INTO images (name) VALUES (?)"));
   return query.bind(name).run();
@@ -127,15 +133,26 @@ Result<std::vector<std::string>> Catalog::problems(const std::filesystem::path& 
   return content_problems(*connection);
 }
 
+Status Catalog::Database::commit_change(Transaction& transaction) {
+  ICBD_TRY(count_change(*connection));
+  ICBD_ASSIGN(const std::uint64_t number, read_change_number(*connection));
+  ICBD_TRY(transaction.commit());
+  if (observer) observer(number);
+  return {};
+}
+
+void Catalog::set_observer(Observer observer) {
+  const std::lock_guard lock(database_->mutex);
+  database_->observer = std::move(observer);
+}
+
 NodeIdentity Catalog::identity() const {
   return database_->identity;
 }
 
 Result<std::uint64_t> Catalog::change_number() const {
   const std::lock_guard lock(database_->mutex);
-  ICBD_ASSIGN(Query query, database_->connection->query("SELECT change_number FROM node"));
-  ICBD_TRY(query.step());
-  return query.number<std::uint64_t>(0);
+  return read_change_number(*database_->connection);
 }
 
 Result<std::vector<std::string>> Catalog::images() const {
@@ -158,8 +175,7 @@ Status Catalog::add_image(const std::string& name) {
   if (taken)
     return fail(ErrorCode::already_exists, fmt::format("an image {} is here already", name));
   ICBD_TRY(insert_image(connection, name));
-  ICBD_TRY(count_change(connection));
-  return transaction.commit();
+  return database_->commit_change(transaction);
 }
 
 Result<std::vector<Version>> Catalog::versions() const {
@@ -207,8 +223,7 @@ Result<VersionSerial> Catalog::add_version(const VersionFacts& facts, VersionSta
   ICBD_ASSIGN(const bool known, has_image(connection, facts.image));
   if (!known) ICBD_TRY(insert_image(connection, facts.image));
   ICBD_ASSIGN(const VersionSerial serial, insert_version(connection, facts, state, place));
-  ICBD_TRY(count_change(connection));
-  ICBD_TRY(transaction.commit());
+  ICBD_TRY(database_->commit_change(transaction));
   return serial;
 }
 
@@ -233,8 +248,7 @@ Status Catalog::set_state(VersionSerial serial, VersionState state) {
   ICBD_ASSIGN(const Version version, require_version(connection, serial));
   if (version.state == state) return {};
   ICBD_TRY(update_state(connection, serial, state));
-  ICBD_TRY(count_change(connection));
-  return transaction.commit();
+  return database_->commit_change(transaction);
 }
 
 Status Catalog::set_shaped(VersionSerial serial, std::optional<VersionSerial> parent) {
@@ -248,8 +262,7 @@ Status Catalog::set_shaped(VersionSerial serial, std::optional<VersionSerial> pa
                             describe(version.facts), to_string(version.state)));
   if (parent) ICBD_TRY(require_version(connection, *parent));
   ICBD_TRY(update_shaped(connection, serial, parent));
-  ICBD_TRY(count_change(connection));
-  return transaction.commit();
+  return database_->commit_change(transaction);
 }
 
 Status Catalog::clear_arrival(VersionSerial serial) {

@@ -15,9 +15,13 @@ struct Catalog::Database {
   std::mutex mutex;
   std::unique_ptr<Connection> connection;
   NodeIdentity identity;
+  Observer observer;
+
+  // Ends a transaction whose effects others can see.
+  Status commit_change(Transaction& transaction);
 };
 
-// In the transaction of what others can see.
+// In a transaction of what others can see that does not end yet.
 Status count_change(Connection& connection);
 // not_found
 Result<Version> require_version(Connection& connection, VersionSerial serial);

@@ -97,6 +97,8 @@ constexpr std::array<std::string_view, 4> migrations = {R"sql(
   -- Null: not pinned.
   ALTER TABLE versions ADD COLUMN pin_reason TEXT;
   ALTER TABLE versions ADD COLUMN pin_seconds INTEGER NOT NULL DEFAULT 0;
+  -- How often what was here of it has gone: whoever remembers an inode of it can tell.
+  ALTER TABLE versions ADD COLUMN generation INTEGER NOT NULL DEFAULT 0;
 
   CREATE TABLE tags (
     image_id INTEGER NOT NULL REFERENCES images (id),

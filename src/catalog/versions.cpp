@@ -15,7 +15,8 @@ namespace {
   "SELECT serial, name, number, uuid, manifest, parent, message, published_seconds, "      \
   "published_nanoseconds, root_mode, root_uid, root_gid, root_seconds, root_nanoseconds, " \
   "entries, file_bytes, data_bytes, send_transaction, state, shaped, shape_parent, "       \
-  "place, place_subvolume, boot_directory, target_file, pulled, pin_reason, pin_seconds "  \
+  "place, place_subvolume, boot_directory, target_file, pulled, pin_reason, pin_seconds, " \
+  "generation "                                                                            \
   "FROM versions JOIN images ON images.id = versions.image_id "
 constexpr std::string_view select_all = ICBD_SELECT_VERSIONS "ORDER BY name, number";
 constexpr std::string_view select_of_image = ICBD_SELECT_VERSIONS "WHERE name = ? ORDER BY number";
@@ -108,6 +109,7 @@ Result<Version> read_version(const Query& query) {
   facts.target_file = row.text();
   version.pulled = row.number<int>() != 0;
   version.pin = row.pin();
+  version.generation = row.number<std::uint64_t>();
   return version;
 }
 
@@ -216,9 +218,11 @@ Status raise_highest_number(Connection& connection, const std::string& image,
 Status update_state(Connection& connection, VersionSerial serial, VersionState state) {
   ICBD_ASSIGN(Query query,
               connection.query("UPDATE versions SET state = ?, shaped = 0, shape_parent = NULL, "
-                               "pulled = pulled AND ? WHERE serial = ?"));
+                               "pulled = pulled AND ?, generation = generation + ? "
+                               "WHERE serial = ?"));
   return query
-      .bind(to_string(state), static_cast<int>(state != VersionState::complete), serial.value())
+      .bind(to_string(state), static_cast<int>(state != VersionState::complete),
+            static_cast<int>(state == VersionState::remote), serial.value())
       .run();
 }
 

@@ -76,8 +76,7 @@ Status Catalog::set_tag(const Tag& tag) {
   ICBD_TRY(query.bind(tag.name, tag.image, tag.number.value()).run());
   ICBD_TRY(require_change(connection, fmt::format("there is no version {} of image {} here",
                                                   tag.number.value(), quote(tag.image))));
-  ICBD_TRY(count_change(connection));
-  return transaction.commit();
+  return database_->commit_change(transaction);
 }
 
 Status Catalog::remove_tag(const std::string& image, const std::string& name) {
@@ -89,8 +88,7 @@ Status Catalog::remove_tag(const std::string& image, const std::string& name) {
   ICBD_TRY(query.bind(name, image).run());
   ICBD_TRY(
       require_change(connection, fmt::format("image {} has no tag {}", quote(image), quote(name))));
-  ICBD_TRY(count_change(connection));
-  return transaction.commit();
+  return database_->commit_change(transaction);
 }
 
 Status Catalog::replace_tags(const std::vector<Tag>& tags) {
@@ -108,8 +106,7 @@ Status Catalog::replace_tags(const std::vector<Tag>& tags) {
   }
   ICBD_ASSIGN(const auto after, select_tags(connection));
   if (before == after) return {};
-  ICBD_TRY(count_change(connection));
-  return transaction.commit();
+  return database_->commit_change(transaction);
 }
 
 Result<std::vector<Subscription>> Catalog::subscriptions() const {

@@ -33,7 +33,22 @@ bool lies_in(const std::filesystem::path& inner, const std::filesystem::path& ou
   return !relative.empty() && *relative.begin() != "..";
 }
 
+Status check_apart(const std::string& name, const std::filesystem::path& repository,
+                   const std::filesystem::path& mountpoint) {
+  if (!lies_in(repository, mountpoint) && !lies_in(mountpoint, repository)) return {};
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("{}: [repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
+                          "outside each other: the view would hide the repository, or stand in it",
+                          name, repository.string(), mountpoint.string()));
+}
+
 }  // namespace
+
+std::string master_rest_of(const Cache& cache) {
+  constexpr std::string_view rest_port = "5009";
+  if (!cache.master_rest.empty()) return cache.master_rest;
+  return cache.master_data.substr(0, cache.master_data.rfind(':') + 1).append(rest_port);
+}
 
 Result<Master> load_master(const std::filesystem::path& file) {
   ICBD_ASSIGN(const std::string text, read_text(file));
@@ -46,17 +61,14 @@ Result<Cache> load_cache(const std::filesystem::path& file) {
 }
 
 Result<Master> parse_master(std::string_view text, const std::string& name) {
-  return parse<Master>(text, name);
+  ICBD_ASSIGN(Master master, parse<Master>(text, name));
+  if (!master.mountpoint.empty()) ICBD_TRY(check_apart(name, master.repository, master.mountpoint));
+  return master;
 }
 
 Result<Cache> parse_cache(std::string_view text, const std::string& name) {
   ICBD_ASSIGN(Cache cache, parse<Cache>(text, name));
-  if (lies_in(cache.repository, cache.mountpoint) || lies_in(cache.mountpoint, cache.repository))
-    return fail(
-        ErrorCode::invalid_argument,
-        fmt::format("{}: [repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
-                    "outside each other: the view would hide the repository, or stand in it",
-                    name, cache.repository.string(), cache.mountpoint.string()));
+  ICBD_TRY(check_apart(name, cache.repository, cache.mountpoint));
   return cache;
 }
 

@@ -77,6 +77,26 @@ std::optional<std::uint64_t> parse_size(std::string_view text) {
   return number << known->second;
 }
 
+// "iso=/srv/iso"
+ViewDirectory split_directory(std::string_view text) {
+  const std::size_t equals = std::min(text.find('='), text.size());
+  const std::string_view source = text.substr(std::min(equals + 1, text.size()));
+  return {.name = std::string(text.substr(0, equals)), .source = source};
+}
+
+Fault check_directory(const ViewDirectory& directory, std::span<const ViewDirectory> others) {
+  constexpr std::size_t name_length = 255;  // NAME_MAX
+  const std::string& name = directory.name;
+  if (name.empty() || name.size() > name_length || name.starts_with('.') ||
+      name.find('/') != std::string::npos || name.find('\0') != std::string::npos)
+    return fmt::format("{} cannot name a directory at the root of the view", quote(name));
+  if (!directory.source.empty() && !directory.source.is_absolute())
+    return fmt::format("{}: {} must be an absolute path", name, quote(directory.source.string()));
+  if (std::ranges::find(others, name, &ViewDirectory::name) != others.end())
+    return fmt::format("{} is there twice", quote(name));
+  return {};
+}
+
 struct ReadValue {
   const toml::node& node;
 
@@ -91,13 +111,38 @@ struct ReadValue {
     std::string text;
     if (Fault fault = read_text(node, text)) return fault;
     const std::filesystem::path path(text);
+    if (text.empty() && target.optional) {
+      target.value->clear();
+      return {};
+    }
     if (!path.is_absolute() || text.find('\0') != std::string::npos)
       return fmt::format("must be an absolute path, not {}", quote(text));
     *target.value = path;
     return {};
   }
 
-  Fault operator()(const PeerTarget& target) const { return read_address(*target.value, false); }
+  Fault operator()(const PeerTarget& target) const {
+    if (target.optional && node.value_exact<std::string>() == "") {
+      target.value->clear();
+      return {};
+    }
+    return read_address(*target.value, false);
+  }
+
+  Fault operator()(const DirectoriesTarget& target) const {
+    const toml::array* const list = node.as_array();
+    if (!list) return must_be("a list of texts", node);
+    std::vector<ViewDirectory> directories;
+    for (const toml::node& item : *list) {
+      std::string text;
+      if (Fault fault = read_text(item, text)) return fault;
+      ViewDirectory directory = split_directory(text);
+      if (Fault fault = check_directory(directory, directories)) return fault;
+      directories.push_back(std::move(directory));
+    }
+    *target.value = std::move(directories);
+    return {};
+  }
 
   Fault operator()(const ListenTarget& target) const {
     if (Fault fault = read_address(*target.value, true)) return fault;

@@ -21,6 +21,12 @@ listen = "127.0.0.1:5009"
 # Where caches fetch from.
 listen = "127.0.0.1:5010"
 
+[view]
+# Where the images are seen on this machine too. Empty: nowhere.
+mountpoint = ""
+# As on a cache.
+directories = []
+
 [log]
 # debug, info, warning or error
 level = "info"
@@ -44,15 +50,22 @@ reserve = 0
 [view]
 # Where the images are seen.
 mountpoint = "/var/lib/icbd"
+# Directories of the site's own beside the images, which cannot have their names: "NAME" is an
+# empty one, for others to mount on; on "NAME=/PATH" the local directory /PATH is mounted.
+# For example ["nfs_home", "iso=/srv/iso"].
+directories = []
 
 [master]
 # The master's data service.
 data = "127.0.0.1:5010"
+# Where the master's REST announces what is new. Empty: port 5009 on the host of its data service.
+rest = ""
 # The repository that is followed: what is answered by another one is refused. Empty: the first one
 # that answered. Set this to follow another master, or one that was set up anew.
 repository = ""
-# Seconds between two looks for new versions, 0.05 to 3600.
-poll_interval = 1
+# Seconds between two comparisons with the master's catalog, 0.05 to 3600, beside those that its
+# announcements lead to. Without announcements it is compared every second.
+poll_interval = 30
 
 [rest]
 # Where the command line and other clients are answered. Port 0: the kernel chooses one.
@@ -80,6 +93,9 @@ fill = "on-read"
 # what only looks at names or at the beginnings of files does not have everything fetched. Bytes,
 # or "1 MiB".
 fill_threshold = "1 MiB"
+# Bytes a second that are fetched in the background, or "10 MiB"; 0: no limit. What somebody waits
+# for is not limited.
+bandwidth_limit = 0
 
 [policy]
 # Parts of a Linux root tree that are accepted from the master. They can do no harm here: the

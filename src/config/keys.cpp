@@ -17,6 +17,8 @@ std::vector<Key> keys_of(Master& master) {
       {"repository", "path", PathTarget{&master.repository}, true},
       {"rest", "listen", ListenTarget{&master.rest_listen, &master.insecure_plaintext}},
       {"data", "listen", ListenTarget{&master.data_listen, &master.insecure_plaintext}},
+      {"view", "mountpoint", PathTarget{&master.mountpoint, true}},
+      {"view", "directories", DirectoriesTarget{&master.directories}},
       {"log", "level", ChoiceTarget{&master.log_level, log_levels}},
   };
 }
@@ -27,7 +29,9 @@ std::vector<Key> keys_of(Cache& cache) {
       {"repository", "path", PathTarget{&cache.repository}, true},
       {"repository", "reserve", SizeTarget{&cache.space_reserve, largest_size}},
       {"view", "mountpoint", PathTarget{&cache.mountpoint}},
+      {"view", "directories", DirectoriesTarget{&cache.directories}},
       {"master", "data", PeerTarget{&cache.master_data}},
+      {"master", "rest", PeerTarget{&cache.master_rest, true}},
       {"master", "repository", UuidTarget{&cache.master_repository}},
       {"master", "poll_interval", DurationTarget{&cache.poll_interval, 50ms, 1h}},
       {"rest", "listen", ListenTarget{&cache.rest_listen, &cache.insecure_plaintext}},
@@ -37,6 +41,7 @@ std::vector<Key> keys_of(Cache& cache) {
       {"fetch", "offline_after", DurationTarget{&cache.offline_after, 0ms, 24h}},
       {"fetch", "fill", ChoiceTarget{&cache.fill, fill_modes}},
       {"fetch", "fill_threshold", SizeTarget{&cache.fill_threshold, largest_size}},
+      {"fetch", "bandwidth_limit", SizeTarget{&cache.bandwidth_limit, largest_size}},
       {"policy", "device_nodes", FlagTarget{&cache.allow_device_nodes}},
       {"policy", "setuid", FlagTarget{&cache.allow_setuid}},
       {"policy", "security_xattrs", FlagTarget{&cache.allow_security_xattrs}},

@@ -22,10 +22,16 @@ struct FlagTarget {
 };
 struct PathTarget {
   std::filesystem::path* value;
+  bool optional = false;  // "" for none
 };
 // An address that is connected to.
 struct PeerTarget {
   std::string* value;
+  bool optional = false;  // "" for none
+};
+// A list of "NAME" or "NAME=/PATH".
+struct DirectoriesTarget {
+  std::vector<ViewDirectory>* value;
 };
 // An address that is listened on: one on loopback, unless plain text was allowed in so many words.
 struct ListenTarget {
@@ -59,8 +65,8 @@ struct DurationTarget {
 struct Key {
   std::string_view table;  // "" for the top level
   std::string_view name;
-  std::variant<FlagTarget, PathTarget, PeerTarget, ListenTarget, ChoiceTarget, SizeTarget,
-               UuidTarget, NodeNameTarget, DurationTarget>
+  std::variant<FlagTarget, PathTarget, PeerTarget, DirectoriesTarget, ListenTarget, ChoiceTarget,
+               SizeTarget, UuidTarget, NodeNameTarget, DurationTarget>
       target;
   bool required = false;
 };

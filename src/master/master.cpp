@@ -22,6 +22,7 @@ struct Master::State {
   std::optional<PublishJobs> jobs;
   std::optional<AdoptionJobs> adoptions;
   std::optional<wire::Server> data_service;
+  rest::EventHub events;
   std::optional<rest::HttpServer> rest_service;
 };
 
@@ -47,6 +48,7 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
   std::unique_ptr<Master> master(new Master(std::make_unique<State>()));
   State& state = *master->state_;
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
+  ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
   // Both ports before either service, so that a port that is taken is found before anyone is
   // answered.
   ICBD_ASSIGN(unique_fd data_socket, wire::listen_on(configuration.data_listen));
@@ -74,7 +76,7 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
                                           .data_address = state.data_address,
                                           .jobs = *state.jobs},
                                          *state.adoptions),
-                             std::move(logger));
+                             std::move(logger), rest::HttpServerOptions{.events = &state.events});
   return master;
 }
 

@@ -5,7 +5,7 @@
 #include <algorithm>
 
 #include "icbd/base/clock.h"
-#include "icbd/catalog/names.h"
+#include "icbd/catalog/find_version.h"
 
 namespace icbd::rest {
 namespace {
@@ -21,45 +21,55 @@ Result<std::vector<catalog::Version>> versions_of(const CatalogReader& reader,
   return reader.versions(image);
 }
 
-json describe(const CatalogReader& reader, const catalog::Version& version) {
+json tags_of(std::span<const catalog::Tag> tags, const std::string& image) {
+  json object = json::object();
+  for (const catalog::Tag& tag : tags)
+    if (tag.image == image) object[tag.name] = tag.number.value();
+  return object;
+}
+
+json describe(const CatalogReader& reader, const catalog::Version& version,
+              std::span<const catalog::Tag> tags) {
   json description = to_json(version);
+  description["tags"] = json::array();
+  for (const catalog::Tag& tag : tags)
+    if (tag.image == version.facts.image && tag.number == version.facts.number)
+      description["tags"].push_back(tag.name);
   if (reader.extend) reader.extend(version, description);
   return description;
 }
 
 Result<Response> list_images(const CatalogReader& reader) {
   ICBD_ASSIGN(const auto images, reader.images());
+  ICBD_ASSIGN(const auto tags, reader.tags());
   json list = json::array();
   for (const std::string& image : images) {
     ICBD_ASSIGN(const auto versions, reader.versions(image));
     json latest;
     if (!versions.empty()) latest = versions.back().facts.number.value();
-    list.push_back({{"name", image}, {"versions", versions.size()}, {"latest", latest}});
+    list.push_back({{"name", image},
+                    {"versions", versions.size()},
+                    {"latest", latest},
+                    {"tags", tags_of(tags, image)}});
   }
   return Response{.body = {{"images", std::move(list)}}};
 }
 
 Result<Response> list_versions(const CatalogReader& reader, const std::string& image) {
   ICBD_ASSIGN(const auto versions, versions_of(reader, image));
+  ICBD_ASSIGN(const auto tags, reader.tags());
   json list = json::array();
-  for (const catalog::Version& version : versions) list.push_back(describe(reader, version));
-  return Response{.body = {{"name", image}, {"versions", std::move(list)}}};
+  for (const catalog::Version& version : versions) list.push_back(describe(reader, version, tags));
+  return Response{
+      .body = {{"name", image}, {"tags", tags_of(tags, image)}, {"versions", std::move(list)}}};
 }
 
 Result<Response> show_version(const CatalogReader& reader, const std::string& image,
                               const std::string& which) {
   ICBD_ASSIGN(const auto versions, versions_of(reader, image));
-  if (which == "latest") {
-    if (versions.empty())
-      return fail(ErrorCode::not_found, fmt::format("image {} has no version yet", image));
-    return Response{.body = describe(reader, versions.back())};
-  }
-  ICBD_ASSIGN(const VersionNumber number, catalog::parse_version_number(which));
-  const auto found = std::ranges::find(
-      versions, number, [](const catalog::Version& version) { return version.facts.number; });
-  if (found == versions.end())
-    return fail(ErrorCode::not_found, fmt::format("there is no version {}@{}", image, which));
-  return Response{.body = describe(reader, *found)};
+  ICBD_ASSIGN(const auto tags, reader.tags());
+  ICBD_ASSIGN(const catalog::Version* version, catalog::find_version(versions, tags, image, which));
+  return Response{.body = describe(reader, *version, tags)};
 }
 
 }  // namespace
@@ -94,11 +104,29 @@ json to_json(const Error& error) {
 
 CatalogReader read_catalog(catalog::Catalog& catalog) {
   return {.images = [&catalog] { return catalog.images(); },
+          .tags = [&catalog] { return catalog.tags(); },
           .versions = [&catalog](const std::string& image) { return catalog.versions(image); },
           .extend = {}};
 }
 
+Status announce_changes(catalog::Catalog& catalog, EventHub& hub) {
+  const auto announce = [&hub, identity = catalog.identity()](std::uint64_t change_number) {
+    hub.announce({.name = "catalog",
+                  .data = {{"repository", identity.uuid.to_string()},
+                           {"epoch", identity.epoch.to_string()},
+                           {"change", change_number}}});
+  };
+  catalog.set_observer(announce);
+  ICBD_ASSIGN(const std::uint64_t now, catalog.change_number());
+  announce(now);
+  return {};
+}
+
 void add_catalog_routes(Router& router, const CatalogReader& reader) {
+  router.add("GET", "/api/events",
+             [](const Request&, const Router::Parameters&) -> Result<Response> {
+               return Response{.events = true};
+             });
   router.add("GET", "/api/images",
              [reader](const Request&, const Router::Parameters&) { return list_images(reader); });
   router.add("GET", "/api/images/{image}",

@@ -1,12 +1,16 @@
 // The only translation unit with Beast's client side.
 #include <fmt/format.h>
 
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
+#include <functional>
 #include <optional>
+#include <span>
+#include <stop_token>
 
 #include "icbd/rest/http.h"
 
@@ -28,8 +32,15 @@ constexpr int http_version = 11;
 // those can be given up.
 class Exchange {
  public:
-  explicit Exchange(std::chrono::milliseconds timeout)
-      : deadline_(std::chrono::steady_clock::now() + timeout) {}
+  explicit Exchange(std::chrono::milliseconds timeout, std::stop_token stop = {})
+      : deadline_(std::chrono::steady_clock::now() + timeout),
+        stop_(std::move(stop)),
+        on_stop_(stop_, [this] { context_.stop(); }) {}
+
+  // A new deadline for what is begun from now on.
+  void extend(std::chrono::milliseconds timeout) {
+    deadline_ = std::chrono::steady_clock::now() + timeout;
+  }
 
   beast::error_code connect(const std::string& host, const std::string& port) {
     tcp::resolver resolver(context_);
@@ -59,14 +70,37 @@ class Exchange {
     });
   }
 
+  beast::error_code receive_header(http::response_parser<http::buffer_body>& parser) {
+    return run([&](auto done) {
+      http::async_read_header(stream_, buffer_, parser,
+                              [done](beast::error_code ec, std::size_t) { done(ec); });
+    });
+  }
+
+  // The next bytes of a body; with an error, what came before it.
+  std::pair<beast::error_code, std::string_view> receive_some(
+      http::response_parser<http::buffer_body>& parser, std::span<char> buffer) {
+    auto& body = parser.get().body();
+    body.data = buffer.data();
+    body.size = buffer.size();
+    beast::error_code error = run([&](auto done) {
+      http::async_read_some(stream_, buffer_, parser,
+                            [done](beast::error_code ec, std::size_t) { done(ec); });
+    });
+    if (error == http::error::need_buffer) error = {};
+    if (!error && parser.is_done()) error = http::error::end_of_stream;
+    return {error, std::string_view(buffer.data(), buffer.size() - body.size)};
+  }
+
  private:
-  // Runs what `start` begins until it is done or the deadline has passed.
+  // Runs what `start` begins until it is done, the deadline has passed or it is to stop.
   template <typename Start>
   beast::error_code run(Start start) {
     std::optional<beast::error_code> outcome;
     start([&outcome](beast::error_code error) { outcome = error; });
     context_.restart();
-    context_.run_until(deadline_);
+    // Asked after restart(), which forgets a stop that came before it.
+    if (!stop_.stop_requested()) context_.run_until(deadline_);
     if (outcome) return *outcome;
     beast::error_code ignored;
     static_cast<void>(stream_.socket().close(ignored));
@@ -74,10 +108,30 @@ class Exchange {
   }
 
   std::chrono::steady_clock::time_point deadline_;
+  std::stop_token stop_;
   asio::io_context context_;
   beast::tcp_stream stream_{context_};
   beast::flat_buffer buffer_;
+  std::stop_callback<std::function<void()>> on_stop_;  // last: uses the context
 };
+
+http::request<http::string_body> make_request(const std::string& authority,
+                                              const std::string& method, const std::string& path,
+                                              const json* body) {
+  http::request<http::string_body> request;
+  request.method_string(method);
+  request.target(path);
+  request.version(http_version);
+  request.set(http::field::host, authority);
+  request.set(http::field::user_agent, "icbd");
+  request.keep_alive(false);
+  if (body != nullptr) {
+    request.set(http::field::content_type, "application/json");
+    request.body() = body->dump(-1, ' ', false, json::error_handler_t::replace);
+  }
+  request.prepare_payload();
+  return request;
+}
 
 Result<json> decode_response(const http::response<http::string_body>& raw,
                              const std::string& server) {
@@ -113,33 +167,67 @@ Result<json> HttpClient::post(const std::string& path, const json& body) const {
   return call("POST", path, &body);
 }
 
+Result<json> HttpClient::put(const std::string& path, const json& body) const {
+  return call("PUT", path, &body);
+}
+
+Result<json> HttpClient::remove(const std::string& path) const {
+  return call("DELETE", path, nullptr);
+}
+
+Status HttpClient::follow(const std::string& path, std::stop_token stop,
+                          std::chrono::milliseconds silence,
+                          const std::function<void(const Event&)>& received) const {
+  const std::string server = fmt::format("http://{}", authority());
+  const auto ended = [&](std::string_view what, beast::error_code error) -> Status {
+    if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
+    return fail(error == asio::error::timed_out ? ErrorCode::timed_out : ErrorCode::unavailable,
+                fmt::format("{} {}: {}", what, server, error.message()));
+  };
+  try {
+    Exchange exchange(timeout_, stop);
+    if (const auto error = exchange.connect(host_, port_)) return ended("cannot reach", error);
+    if (const auto error = exchange.send(make_request(authority(), "GET", path, nullptr)))
+      return ended("lost the connection to", error);
+    http::response_parser<http::buffer_body> parser;
+    parser.body_limit(boost::none);
+    if (const auto error = exchange.receive_header(parser)) return ended("no answer from", error);
+    if (parser.get().result_int() != 200)
+      return fail(ErrorCode::unsupported, fmt::format("{} announces nothing: it answered {}",
+                                                      server, parser.get().result_int()));
+    EventParser events;
+    std::array<char, 4096> buffer{};
+    while (true) {
+      exchange.extend(silence);
+      const auto [error, piece] = exchange.receive_some(parser, buffer);
+      if (!events.feed(piece, received))
+        return fail(ErrorCode::corrupt, fmt::format("{} sends no events", server));
+      if (error) return ended("no more events from", error);
+    }
+  } catch (const std::exception& exception) {
+    return fail(ErrorCode::internal,
+                fmt::format("the events of {} failed: {}", server, exception.what()));
+  }
+}
+
+std::string HttpClient::authority() const {
+  return host_.contains(':') ? fmt::format("[{}]:{}", host_, port_)
+                             : fmt::format("{}:{}", host_, port_);
+}
+
 Result<json> HttpClient::call(const std::string& method, const std::string& path,
                               const json* body) const {
-  const std::string authority = host_.contains(':') ? fmt::format("[{}]:{}", host_, port_)
-                                                    : fmt::format("{}:{}", host_, port_);
-  const std::string server = fmt::format("http://{}", authority);
+  const std::string server = fmt::format("http://{}", authority());
   const auto failed = [&](std::string_view what, beast::error_code error) {
     const bool timed_out = error == asio::error::timed_out;
     return fail(timed_out ? ErrorCode::timed_out : ErrorCode::unavailable,
                 fmt::format("{} {}: {}", what, server, error.message()));
   };
-  http::request<http::string_body> request;
-  request.method_string(method);
-  request.target(path);
-  request.version(http_version);
-  request.set(http::field::host, authority);
-  request.set(http::field::user_agent, "icbd");
-  request.keep_alive(false);
-  if (body != nullptr) {
-    request.set(http::field::content_type, "application/json");
-    request.body() = body->dump(-1, ' ', false, json::error_handler_t::replace);
-  }
-  request.prepare_payload();
-
   try {
     Exchange exchange(timeout_);
     if (const auto error = exchange.connect(host_, port_)) return failed("cannot reach", error);
-    if (const auto error = exchange.send(request)) return failed("lost the connection to", error);
+    if (const auto error = exchange.send(make_request(authority(), method, path, body)))
+      return failed("lost the connection to", error);
     http::response_parser<http::string_body> parser;
     parser.body_limit(response_bytes);
     if (const auto error = exchange.receive(parser)) return failed("no answer from", error);

@@ -2,10 +2,12 @@
 #include <fmt/format.h>
 #include <sys/socket.h>
 
+#include <array>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/strand.hpp>
+#include <boost/asio/write.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
@@ -30,14 +32,17 @@ using nlohmann::json;
 constexpr std::uint32_t header_bytes = 16 * 1024;
 // Connections at once; further ones are closed at the door.
 constexpr std::size_t connections_max = 1024;
+// Of those that only listen, which cost a few KiB each.
+constexpr std::size_t listeners_max = 16 * 1024;
 constexpr std::chrono::milliseconds exhausted_pause{100};
 
 // What every connection refers to; outlives them all.
 struct Service {
   Handler handler;
   Logger logger;
-  std::chrono::milliseconds timeout;
-  std::atomic<std::size_t> connections = 0;
+  HttpServerOptions options;
+  std::atomic<std::size_t> connections = 0;  // listening ones are not counted
+  std::atomic<std::size_t> listeners = 0;
 };
 
 using HttpRequest = http::request<http::string_body>;
@@ -119,7 +124,7 @@ class Session : public std::enable_shared_from_this<Session> {
     auto& parser = parser_.emplace();
     parser.header_limit(header_bytes);
     parser.body_limit(limits::rest_body);
-    stream_.expires_after(service_.timeout);
+    stream_.expires_after(service_.options.timeout);
     http::async_read(stream_, buffer_, parser,
                      [self = shared_from_this(), &parser](beast::error_code error, std::size_t) {
                        self->handle(error, parser.get());
@@ -132,12 +137,18 @@ class Session : public std::enable_shared_from_this<Session> {
       if (const auto response = refusal(error)) write(*response, false, false);
       return;
     }
-    write(answer(service_, request), request.keep_alive(), request.method() == http::verb::head);
+    const Response response = answer(service_, request);
+    const bool head = request.method() == http::verb::head;
+    if (response.events && !head && service_.options.events != nullptr) return listen();
+    write(response, request.keep_alive(), head);
   }
+
+  // From here on another object's: what a request needed is given back.
+  void listen();
 
   void write(const Response& response, bool keep_alive, bool head) {
     response_ = encode_response(response, keep_alive, head);
-    stream_.expires_after(service_.timeout);
+    stream_.expires_after(service_.options.timeout);
     http::async_write(
         stream_, response_, [self = shared_from_this()](beast::error_code error, std::size_t) {
           if (error) return;
@@ -154,6 +165,98 @@ class Session : public std::enable_shared_from_this<Session> {
   HttpResponse response_;
 };
 
+// A connection that only listens. Kept alive by its outstanding read, which also notices that the
+// peer has gone. Everything but tell() runs on the connection's strand.
+class Listener : public std::enable_shared_from_this<Listener> {
+ public:
+  Listener(beast::tcp_stream stream, Service& service)
+      : stream_(std::move(stream)), keepalive_(stream_.get_executor()), service_(service) {
+    service_.listeners.fetch_add(1, std::memory_order_relaxed);
+  }
+  ~Listener() {
+    if (id_) service_.options.events->remove(*id_);
+    service_.listeners.fetch_sub(1, std::memory_order_relaxed);
+  }
+
+  void start() {
+    if (service_.listeners.load(std::memory_order_relaxed) > listeners_max) return;
+    stream_.expires_never();
+    send(
+        std::make_shared<const std::string>("HTTP/1.1 200 OK\r\nServer: icbd\r\n"
+                                            "Content-Type: text/event-stream\r\n"
+                                            "Cache-Control: no-store\r\n"
+                                            "Connection: close\r\n\r\n"));
+    // Weak: what the hub holds must not keep a connection alive that has ended.
+    id_ = service_.options.events->add([weak = weak_from_this()](auto text) {
+      if (const auto self = weak.lock()) self->tell(std::move(text));
+    });
+    wait_for_end();
+    keep_alive();
+  }
+
+ private:
+  void tell(std::shared_ptr<const std::string> text) {
+    asio::post(stream_.get_executor(), [self = shared_from_this(), text = std::move(text)] {
+      self->next_ = text;
+      if (!self->sending_) self->send_next();
+    });
+  }
+
+  void send_next() {
+    if (next_) send(std::exchange(next_, nullptr));
+  }
+
+  void send(std::shared_ptr<const std::string> text) {
+    sending_ = std::move(text);
+    // A peer that takes nothing is gone, or might as well be.
+    stream_.expires_after(service_.options.timeout);
+    asio::async_write(stream_, asio::buffer(*sending_),
+                      [self = shared_from_this()](beast::error_code error, std::size_t) {
+                        self->sending_ = nullptr;
+                        if (error) return self->end();
+                        self->send_next();
+                      });
+  }
+
+  void keep_alive() {
+    keepalive_.expires_after(service_.options.keepalive);
+    keepalive_.async_wait([weak = weak_from_this()](beast::error_code error) {
+      const auto self = weak.lock();
+      if (error || !self) return;
+      static const auto comment = std::make_shared<const std::string>(event_keepalive);
+      if (!self->sending_) self->send(comment);
+      self->keep_alive();
+    });
+  }
+
+  // On the socket itself: the stream's one deadline is the writer's.
+  void wait_for_end() {
+    stream_.socket().async_read_some(
+        asio::buffer(ignored_), [self = shared_from_this()](beast::error_code error, std::size_t) {
+          if (error) return self->end();
+          self->wait_for_end();
+        });
+  }
+
+  void end() {
+    beast::error_code ignored;
+    static_cast<void>(stream_.socket().close(ignored));
+    keepalive_.cancel();
+  }
+
+  beast::tcp_stream stream_;
+  asio::steady_timer keepalive_;
+  Service& service_;
+  std::optional<EventHub::Id> id_;
+  std::shared_ptr<const std::string> sending_;
+  std::shared_ptr<const std::string> next_;  // replaces what has not been sent
+  std::array<char, 16> ignored_{};
+};
+
+void Session::listen() {
+  std::make_shared<Listener>(std::move(stream_), service_)->start();
+}
+
 tcp protocol_of(int socket) {
   sockaddr_storage address{};
   socklen_t length = sizeof address;
@@ -164,8 +267,8 @@ tcp protocol_of(int socket) {
 }  // namespace
 
 struct HttpServer::State {
-  State(unique_fd listening, Handler handler, Logger logger, std::chrono::milliseconds timeout)
-      : service{std::move(handler), std::move(logger), timeout},
+  State(unique_fd listening, Handler handler, Logger logger, const HttpServerOptions& options)
+      : service{std::move(handler), std::move(logger), options},
         acceptor(context, protocol_of(listening.get()), listening.get()),
         pause(context) {
     listening.release();  // the acceptor's from here on
@@ -191,12 +294,12 @@ struct HttpServer::State {
   std::vector<std::thread> threads;
 };
 
-HttpServer::HttpServer(unique_fd listening, Handler handler, Logger logger, unsigned threads,
-                       std::chrono::milliseconds timeout)
+HttpServer::HttpServer(unique_fd listening, Handler handler, Logger logger,
+                       HttpServerOptions options)
     : state_(std::make_unique<State>(std::move(listening), std::move(handler), std::move(logger),
-                                     timeout)) {
+                                     options)) {
   state_->accept();
-  for (unsigned i = 0; i < threads; ++i)
+  for (unsigned i = 0; i < options.threads; ++i)
     state_->threads.emplace_back([state = state_.get()] { state->context.run(); });
 }
 
@@ -208,6 +311,7 @@ void HttpServer::stop() {
   if (!state_) return;
   state_->context.stop();
   for (std::thread& thread : state_->threads) thread.join();
+  if (state_->service.options.events != nullptr) state_->service.options.events->clear();
   // Connections end with the context that holds their outstanding operations.
   state_.reset();
 }

@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -114,6 +115,8 @@ struct Version {
   // Somebody asked for all of it (`icbd pull`); forgotten when it is complete.
   bool pulled = false;
   std::optional<Pin> pin = std::nullopt;
+  // How often it has become remote again: then other inodes come to be called by the same numbers.
+  std::uint64_t generation = 0;
 };
 
 struct NodeIdentity {
@@ -148,6 +151,11 @@ class Catalog {
   // this class keeps true. An error if it is not a catalog that this release can judge. Works on
   // the file itself, and may migrate it: hand in a copy.
   static Result<std::vector<std::string>> problems(const std::filesystem::path& file);
+
+  // Called after every change that others can see, with the change number, on the thread that made
+  // it; must not call the catalog. Set it before the catalog is shared.
+  using Observer = std::function<void(std::uint64_t change_number)>;
+  void set_observer(Observer observer);
 
   NodeIdentity identity() const;
   // Grows with every change that other nodes or the view can see.

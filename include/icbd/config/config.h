@@ -14,6 +14,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/uuid.h"
@@ -23,11 +24,20 @@ namespace icbd::config {
 // What a read of a version that is not here leads to.
 inline constexpr std::array<std::string_view, 3> fill_modes = {"on-read", "demand-only", "never"};
 
+// A directory of the site's own at the root of the view.
+struct ViewDirectory {
+  std::string name;
+  std::filesystem::path source;  // what is mounted on it; none: it is empty, for others to mount on
+  bool operator==(const ViewDirectory&) const = default;
+};
+
 struct Master {
   std::filesystem::path repository;            // [repository] path; required
   std::string rest_listen = "127.0.0.1:5009";  // [rest] listen
   std::string data_listen = "127.0.0.1:5010";  // [data] listen
   std::string log_level = "info";              // [log] level
+  std::filesystem::path mountpoint;            // [view] mountpoint; none: no view
+  std::vector<ViewDirectory> directories;      // [view] directories
   bool insecure_plaintext = false;  // top level; needed to listen anywhere but on loopback
   bool operator==(const Master&) const = default;
 };
@@ -35,7 +45,9 @@ struct Master {
 struct Cache {
   std::filesystem::path repository;                    // [repository] path; required
   std::filesystem::path mountpoint = "/var/lib/icbd";  // [view] mountpoint
+  std::vector<ViewDirectory> directories;              // [view] directories
   std::string master_data = "127.0.0.1:5010";          // [master] data
+  std::string master_rest;                             // [master] rest; data's host if empty
   std::string rest_listen = "127.0.0.1:5009";          // [rest] listen
   std::string log_level = "info";                      // [log] level
   std::string node_name;                               // [node] name; the host's name if empty
@@ -45,13 +57,17 @@ struct Cache {
   std::chrono::milliseconds offline_after{20'000};     // [fetch] offline_after, seconds (number)
   std::string fill = "on-read";                        // [fetch] fill: one of fill_modes
   std::uint64_t fill_threshold = 1024 * 1024;          // [fetch] fill_threshold
-  std::chrono::milliseconds poll_interval{1'000};      // [master] poll_interval, seconds (number)
+  std::uint64_t bandwidth_limit = 0;                   // [fetch] bandwidth_limit; 0: none
+  std::chrono::milliseconds poll_interval{30'000};     // [master] poll_interval, seconds (number)
   bool allow_device_nodes = true;                      // [policy] device_nodes
   bool allow_setuid = true;                            // [policy] setuid
   bool allow_security_xattrs = true;                   // [policy] security_xattrs
   bool insecure_plaintext = false;
   bool operator==(const Cache&) const = default;
 };
+
+// Where the master's REST answers: [master] rest, or port 5009 on the host of [master] data.
+std::string master_rest_of(const Cache& cache);
 
 Result<Master> load_master(const std::filesystem::path& file);
 Result<Cache> load_cache(const std::filesystem::path& file);

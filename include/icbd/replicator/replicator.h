@@ -37,7 +37,8 @@ enum class FillPolicy : std::uint8_t {
 
 struct ReplicatorOptions {
   std::chrono::milliseconds fetch_timeout{20'000};
-  std::chrono::milliseconds poll_interval{1'000};
+  // Between two comparisons with the source's catalog while it announces changes; else at most 1 s.
+  std::chrono::milliseconds poll_interval{30'000};
   // Without the source for so long, it counts as away: reads of what is not here fail at once.
   std::chrono::milliseconds offline_after{20'000};
   FillPolicy fill = FillPolicy::on_read;
@@ -57,6 +58,8 @@ struct ReplicatorOptions {
 struct VersionTable {
   std::vector<std::string> images;         // sorted
   std::vector<catalog::Version> versions;  // by image, then number
+  std::vector<catalog::Tag> tags;          // by image, then name
+  std::vector<catalog::Subscription> subscriptions;
 };
 
 // The content of a version that can be looked into: either is set.
@@ -69,9 +72,10 @@ struct OpenedVersion {
 struct SourceStatus {
   bool reachable = false;
   std::optional<Uuid> repository;
-  std::string error;     // why it is not reachable, or not used
-  bool offline = false;  // away for so long that reads of what is not here fail at once
-  std::string warning;   // something about it that a person should know
+  std::string error;        // why it is not reachable, or not used
+  bool announcing = false;  // what is new there is heard of at once
+  bool offline = false;     // away for so long that reads of what is not here fail at once
+  std::string warning;      // something about it that a person should know
   std::vector<std::string> conflicts;  // versions of it that are refused, and why
 };
 
@@ -94,6 +98,9 @@ class Replicator {
 
   std::shared_ptr<const VersionTable> versions() const;
   std::optional<catalog::Version> find(VersionSerial serial) const;
+  // The source says when something changes (it has just done so), or does so no longer: then it is
+  // asked every second.
+  void source_announces(bool announcing);
   // At once: null unless the version's shape is here.
   std::shared_ptr<const OpenedVersion> opened(VersionSerial serial);
   // The same after fetching the shape; retries for fetch_timeout while the source is away.
@@ -172,6 +179,7 @@ class Replicator {
   std::unordered_map<VersionSerial, Error> refused_;
   SourceStatus source_status_;
   bool stopping_ = false;
+  bool look_now_ = false;  // do not wait until the next comparison is due
 
   // Only the thread that follows touches these (start() before it runs).
   std::optional<source::KnownCatalog> known_catalog_;

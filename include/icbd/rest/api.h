@@ -19,6 +19,7 @@ nlohmann::json to_json(const Error& error);
 // Where the shared routes read from. Called on the server's threads.
 struct CatalogReader {
   std::function<Result<std::vector<std::string>>()> images;
+  std::function<Result<std::vector<catalog::Tag>>()> tags;
   std::function<Result<std::vector<catalog::Version>>(const std::string& image)> versions;
   // Adds to a version's JSON what only this node knows, as "progress" while it arrives. May be
   // empty.
@@ -27,7 +28,13 @@ struct CatalogReader {
 // Reads straight from a catalog, which must outlive the reader.
 CatalogReader read_catalog(catalog::Catalog& catalog);
 
-// GET /api/images, /api/images/IMAGE, /api/images/IMAGE/versions/NUMBER or latest.
+// From now on, every change of the catalog is announced as "catalog", with its repository, its
+// epoch and the change number; at once where it stands. The hub must outlive the catalog's last
+// change.
+Status announce_changes(catalog::Catalog& catalog, EventHub& hub);
+
+// GET /api/images, /api/images/IMAGE, /api/images/IMAGE/versions/VERSION, where VERSION is a
+// number, "latest", "current" or a tag; GET /api/events.
 void add_catalog_routes(Router& router, const CatalogReader& reader);
 
 }  // namespace icbd::rest

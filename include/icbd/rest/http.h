@@ -12,12 +12,14 @@
 #include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <stop_token>
 #include <string>
 #include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
 #include "icbd/base/unique_fd.h"
+#include "icbd/rest/events.h"
 
 namespace icbd::rest {
 
@@ -29,18 +31,26 @@ struct Request {
 };
 struct Response {
   int status = 200;
-  nlohmann::json body;
+  nlohmann::json body = {};
+  // Instead of an answer: the connection listens to the server's hub until either side ends it.
+  bool events = false;
 };
 using Handler = std::function<Result<Response>(const Request&)>;
 
 // The HTTP status of an error. The only place where one is turned into the other.
 int status_of(ErrorCode code);
 
+struct HttpServerOptions {
+  unsigned threads = 2;
+  std::chrono::milliseconds timeout = std::chrono::seconds(30);
+  EventHub* events = nullptr;  // what answers with `events` listen to; outlives the server
+  std::chrono::milliseconds keepalive = std::chrono::seconds(5);  // on connections that listen
+};
+
 class HttpServer {
  public:
-  // Takes a listening socket. The handler is called concurrently, on `threads` threads.
-  HttpServer(unique_fd listening, Handler handler, Logger logger, unsigned threads = 2,
-             std::chrono::milliseconds timeout = std::chrono::seconds(30));
+  // Takes a listening socket. The handler is called concurrently, on the server's threads.
+  HttpServer(unique_fd listening, Handler handler, Logger logger, HttpServerOptions options = {});
   ~HttpServer();  // as stop()
   void stop();
 
@@ -57,12 +67,20 @@ class HttpClient {
   // server cannot be reached, naming its address.
   Result<nlohmann::json> get(const std::string& path) const;
   Result<nlohmann::json> post(const std::string& path, const nlohmann::json& body) const;
+  Result<nlohmann::json> put(const std::string& path, const nlohmann::json& body) const;
+  Result<nlohmann::json> remove(const std::string& path) const;  // DELETE
+  // Follows a stream of events on the calling thread. Returns `cancelled` when it is to stop, else
+  // why it has ended: `timed_out` after `silence` without a byte, `unavailable` if the server has
+  // gone.
+  Status follow(const std::string& path, std::stop_token stop, std::chrono::milliseconds silence,
+                const std::function<void(const Event&)>& received) const;
   void set_timeout(std::chrono::milliseconds timeout) { timeout_ = timeout; }
 
  private:
   HttpClient(std::string host, std::string port) : host_(std::move(host)), port_(std::move(port)) {}
   Result<nlohmann::json> call(const std::string& method, const std::string& path,
                               const nlohmann::json* body) const;
+  std::string authority() const;
   std::string host_, port_;
   std::chrono::milliseconds timeout_{30'000};
 };

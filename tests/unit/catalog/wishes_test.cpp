@@ -102,6 +102,23 @@ TEST_F(WishesTest, APullIsForgottenWhenTheVersionIsComplete) {
   EXPECT_FALSE(version(0).pulled);
 }
 
+TEST_F(WishesTest, WhatBecomesRemoteAgainHasAnotherGeneration) {
+  ASSERT_TRUE(catalog_->set_state(serials_[0], VersionState::arriving));
+  ASSERT_TRUE(catalog_->set_state(serials_[0], VersionState::complete));
+  EXPECT_EQ(version(0).generation, 0u);
+  ASSERT_TRUE(catalog_->set_state(serials_[0], VersionState::remote));
+  reopen();
+  EXPECT_EQ(version(0).generation, 1u);
+}
+
+TEST_F(WishesTest, TheObserverHearsOfWhatOthersCanSee) {
+  std::vector<std::uint64_t> told;
+  catalog_->set_observer([&](std::uint64_t number) { told.push_back(number); });
+  ASSERT_TRUE(catalog_->set_tag({"win11", "stable", VersionNumber(1)}));
+  ASSERT_TRUE(catalog_->set_pin(serials_[0], Pin{.reason = "mine alone", .since = {}}));
+  EXPECT_THAT(told, ElementsAre(catalog_->change_number().value()));
+}
+
 TEST_F(WishesTest, AnImageHasOneSubscription) {
   ASSERT_TRUE(catalog_->set_subscription({.image = "win11", .latest = 2}));
   ASSERT_TRUE(catalog_->set_subscription({.image = "later", .tag = "stable"}));

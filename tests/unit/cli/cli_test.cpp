@@ -38,7 +38,7 @@ class FakeServer {
     url_ = fmt::format("http://127.0.0.1:{}", ntohs(address.sin_port));
     server_ = std::make_unique<rest::HttpServer>(
         std::move(socket), [this](const rest::Request& request) { return answer(request); },
-        make_silent_logger(), 1);
+        make_silent_logger(), rest::HttpServerOptions{.threads = 1});
   }
   const std::string& url() const { return url_; }
   void stop() { server_->stop(); }

@@ -1,5 +1,6 @@
 #include "icbd/config/config.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -42,8 +43,10 @@ TEST(Config, ReadsEveryKeyOfACache) {
     path = "/store"
     [view]
     mountpoint = "/images"
+    directories = ["nfs_home", "iso=/srv/iso"]
     [master]
     data = "imgs.example:6010"
+    rest = "imgs.example:6009"
     poll_interval = 0.25
     [rest]
     listen = "0.0.0.0:6009"
@@ -51,6 +54,7 @@ TEST(Config, ReadsEveryKeyOfACache) {
     level = "debug"
     [fetch]
     timeout = 5
+    bandwidth_limit = "10 MiB"
     [policy]
     device_nodes = false
     setuid = false
@@ -61,7 +65,10 @@ TEST(Config, ReadsEveryKeyOfACache) {
   Cache expected;
   expected.repository = "/store";
   expected.mountpoint = "/images";
+  expected.directories = {{"nfs_home", ""}, {"iso", "/srv/iso"}};
   expected.master_data = "imgs.example:6010";
+  expected.master_rest = "imgs.example:6009";
+  expected.bandwidth_limit = 10 * 1024 * 1024;
   expected.rest_listen = "0.0.0.0:6009";
   expected.log_level = "debug";
   expected.node_name = "rack-7";
@@ -79,11 +86,39 @@ TEST(Config, ReadsEveryKeyOfAMaster) {
     rest = { listen = "[::]:0" }
     data = { listen = "10.0.0.1:6010" }
     log = { level = "error" }
+    view = { mountpoint = "/images", directories = ["rw"] }
   )",
                                    "master.toml");
   ASSERT_TRUE(master) << master.error().message();
-  const Master expected{"/store", "[::]:0", "10.0.0.1:6010", "error", true};
+  Master expected;
+  expected.repository = "/store";
+  expected.rest_listen = "[::]:0";
+  expected.data_listen = "10.0.0.1:6010";
+  expected.log_level = "error";
+  expected.mountpoint = "/images";
+  expected.directories = {{"rw", ""}};
+  expected.insecure_plaintext = true;
   EXPECT_EQ(*master, expected);
+}
+
+TEST(Config, FindsTheMastersRestBesideItsData) {
+  Cache cache;
+  cache.master_data = "[fd00::1]:7000";
+  EXPECT_EQ(master_rest_of(cache), "[fd00::1]:5009");
+  cache.master_rest = "other.example:80";
+  EXPECT_EQ(master_rest_of(cache), "other.example:80");
+}
+
+TEST(Config, RefusesDirectoriesThatTheViewCannotShow) {
+  EXPECT_THAT(cache_error("[view]\ndirectories = \"rw\""), HasSubstr("must be a list of texts"));
+  for (const char* name : {"", "a/b", "..", ".hidden", "=/srv"})
+    EXPECT_THAT(cache_error(fmt::format("[view]\ndirectories = [\"{}\"]", name)),
+                HasSubstr("cannot name a directory at the root of the view"))
+        << name;
+  EXPECT_THAT(cache_error("[view]\ndirectories = [\"rw=srv\"]"),
+              HasSubstr("must be an absolute path"));
+  EXPECT_THAT(cache_error("[view]\ndirectories = [\"rw\", \"rw=/srv\"]"),
+              HasSubstr("\"rw\" is there twice"));
 }
 
 TEST(Config, SuggestsWhatAnUnknownKeyWasMeantToBe) {

@@ -29,16 +29,21 @@ catalog::Version version(std::uint32_t number) {
 struct CatalogRoutes : ::testing::Test {
   CatalogRoutes() {
     add_catalog_routes(
-        router, {.images = [] { return Result<std::vector<std::string>>({"empty", "win11"}); },
-                 .versions = [](const std::string& image) -> Result<std::vector<catalog::Version>> {
-                   if (image == "empty") return std::vector<catalog::Version>{};
-                   return std::vector{version(1), version(2)};
-                 },
-                 .extend =
-                     [](const catalog::Version& of, json& description) {
-                       if (of.state == catalog::VersionState::arriving)
-                         description["progress"] = {{"bytes_done", 7}};
-                     }});
+        router,
+        {.images = [] { return Result<std::vector<std::string>>({"empty", "win11"}); },
+         .tags =
+             [] {
+               return Result<std::vector<catalog::Tag>>({{"win11", "stable", VersionNumber(1)}});
+             },
+         .versions = [](const std::string& image) -> Result<std::vector<catalog::Version>> {
+           if (image == "empty") return std::vector<catalog::Version>{};
+           return std::vector{version(1), version(2)};
+         },
+         .extend =
+             [](const catalog::Version& of, json& description) {
+               if (of.state == catalog::VersionState::arriving)
+                 description["progress"] = {{"bytes_done", 7}};
+             }});
   }
   Result<Response> get(std::vector<std::string> path) {
     path.insert(path.begin(), {"api", "images"});
@@ -59,8 +64,8 @@ TEST(Api, VersionAsJson) {
 
 TEST_F(CatalogRoutes, ListImagesWithTheirLatest) {
   EXPECT_EQ(get({})->body, json::parse(R"({"images": [
-      {"name": "empty", "versions": 0, "latest": null},
-      {"name": "win11", "versions": 2, "latest": 2}]})"));
+      {"name": "empty", "versions": 0, "latest": null, "tags": {}},
+      {"name": "win11", "versions": 2, "latest": 2, "tags": {"stable": 1}}]})"));
 }
 
 TEST_F(CatalogRoutes, ListVersionsOfAnImageExtendedByTheNode) {
@@ -71,8 +76,17 @@ TEST_F(CatalogRoutes, ListVersionsOfAnImageExtendedByTheNode) {
   EXPECT_EQ(body["versions"][1]["progress"]["bytes_done"], 7);
 }
 
-TEST_F(CatalogRoutes, ShowAVersionByNumberOrAsLatest) {
+TEST_F(CatalogRoutes, ShowTheTags) {
+  const json body = get({"win11"})->body;
+  EXPECT_EQ(body["tags"], json({{"stable", 1}}));
+  EXPECT_EQ(body["versions"][0]["tags"], json({"stable"}));
+  EXPECT_EQ(body["versions"][1]["tags"], json::array());
+}
+
+TEST_F(CatalogRoutes, ShowAVersionByAnyOfItsNames) {
   EXPECT_EQ(get({"win11", "versions", "1"})->body["number"], 1);
+  EXPECT_EQ(get({"win11", "versions", "stable"})->body["number"], 1);
+  EXPECT_EQ(get({"win11", "versions", "current"})->body["number"], 2);
   EXPECT_EQ(get({"win11", "versions", "latest"})->body["number"], 2);
 }
 
@@ -86,8 +100,8 @@ TEST_F(CatalogRoutes, NameWhatIsNotThere) {
   }
 }
 
-TEST_F(CatalogRoutes, RefuseANumberThatIsNone) {
-  for (const std::string number : {"0", "01", "-1", "x", "99999999999"})
+TEST_F(CatalogRoutes, RefuseANameThatIsNone) {
+  for (const std::string number : {"0", "01", "-1", "", "99999999999"})
     EXPECT_EQ(get({"win11", "versions", number}).error().code(), ErrorCode::invalid_argument)
         << number;
 }

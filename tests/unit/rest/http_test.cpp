@@ -180,7 +180,8 @@ TEST(HttpClient, AServerThatSaysNothingTimesOut) {
 
 TEST(HttpServer, APeerThatDripsItsRequestIsCutOff) {
   Listener listener;
-  HttpServer server(std::move(listener.socket), echo, make_silent_logger(), 1, 200ms);
+  HttpServer server(std::move(listener.socket), echo, make_silent_logger(),
+                    {.threads = 1, .timeout = 200ms});
   const unique_fd socket = connect_to(listener.port);
   const auto started = std::chrono::steady_clock::now();
   // Never silent for as long as the timeout, but never done either.
@@ -209,7 +210,7 @@ TEST(HttpServer, OneSlowHandlerDoesNotHoldUpTheOtherThread) {
         changed.wait(lock, [&] { return go_on; });
         return Response{.body = "slow"};
       },
-      make_silent_logger(), 2);
+      make_silent_logger());
   const auto client = *HttpClient::make(fmt::format("http://127.0.0.1:{}", listener.port));
   std::thread slow([&] { EXPECT_EQ(*client.get("/slow"), "slow"); });
   {

@@ -242,6 +242,7 @@ std::uint64_t Arrival::next_missing(FileIndex file, std::uint64_t offset) const 
 Status Arrival::commit_shape() {
   const std::lock_guard lock(commit_mutex_);
   if (shape_committed_) return {};
+  if (abandoned_) return fail(ErrorCode::cancelled, "the version is dropped");
   ICBD_TRY(write_pending_map());
   std::optional<VersionSerial> parent;
   if (content_->parent()) parent = content_->parent()->version.serial;
@@ -255,7 +256,7 @@ Status Arrival::commit_shape() {
 Status Arrival::checkpoint() {
   const std::lock_guard lock(commit_mutex_);
   // Before the shape is committed there is nothing that a restart could go on from.
-  if (!shape_committed_) return {};
+  if (!shape_committed_ || abandoned_) return {};
   return write_pending_map();
 }
 
@@ -298,10 +299,10 @@ Status Arrival::fill(std::stop_token stop,
     fill_started_ = context_.clock.now();
     fetched_before_fill_ = filler_.counters().bytes_fetched;
   }
-  BulkFill bulk(
-      *content_, filler_, context_.clock, pending_bytes_,
-      {.checkpoint = [this] { return checkpoint(); },
-       .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); }});
+  BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_,
+                {.checkpoint = [this] { return checkpoint(); },
+                 .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); },
+                 .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
   return bulk.run(stop);
 }
 
@@ -367,6 +368,13 @@ void Arrival::drain_demand() {
 void Arrival::stop() {
   stopping_ = true;
   readers_.fail_all(Error(ErrorCode::cancelled, "the cache is stopping"));
+}
+
+void Arrival::abandon() {
+  stop();
+  drain_demand();
+  const std::lock_guard lock(commit_mutex_);
+  abandoned_ = true;
 }
 
 void Arrival::note_problem(const Error& error) {

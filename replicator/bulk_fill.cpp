@@ -37,7 +37,8 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
       calls_(std::move(calls)),
       last_checkpoint_(clock.now()),
       stored_at_checkpoint_(filler.counters().bytes_stored),
-      stored_at_room_check_(stored_at_checkpoint_) {}
+      stored_at_room_check_(stored_at_checkpoint_),
+      fetched_at_pace_(filler.counters().bytes_fetched) {}
 
 Status BulkFill::run(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
@@ -84,16 +85,33 @@ Status BulkFill::resolve_all(std::stop_token stop) {
 }
 
 Status BulkFill::plan(std::stop_token stop) {
+  const catalog::VersionFacts& facts = content_.version().facts;
+  const auto boots = [&](const manifest::Entry& entry) {
+    return !facts.boot_directory.empty() && entry.path.starts_with(facts.boot_directory) &&
+           entry.path.substr(facts.boot_directory.size()).starts_with('/');
+  };
+  const auto is_target = [&](const manifest::Entry& entry) {
+    return entry.path == facts.target_file;
+  };
+  ICBD_TRY(plan_files(stop, boots));
+  ICBD_TRY(plan_files(stop, is_target));
+  ICBD_TRY(plan_files(
+      stop, [&](const manifest::Entry& entry) { return !boots(entry) && !is_target(entry); }));
+  ICBD_TRY(push_batch(stop));
+  return fill_left_to_readers(stop);
+}
+
+Status BulkFill::plan_files(std::stop_token stop,
+                            const std::function<bool(const manifest::Entry&)>& which) {
   const auto& entries = content_.entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].type != manifest::EntryType::file) continue;
+    if (entries[i].type != manifest::EntryType::file || !which(entries[i])) continue;
     OpenForWriting writer(content_);
     for (std::uint32_t at = 0; at < entries[i].chunk_count(); at += run_chunks)
       ICBD_TRY(plan_run(FileIndex(i), ChunkIndex(at),
                         std::min(run_chunks, entries[i].chunk_count() - at), writer, stop));
   }
-  ICBD_TRY(push_batch());
-  return fill_left_to_readers(stop);
+  return {};
 }
 
 // What readers fetch is waited for; what they gave up is fetched after all.
@@ -104,7 +122,7 @@ Status BulkFill::fill_left_to_readers(std::stop_token stop) {
       OpenForWriting writer(content_);
       ICBD_TRY(plan_run(task.file, task.chunk, 1, writer, stop));
     }
-    ICBD_TRY(push_batch());
+    ICBD_TRY(push_batch(stop));
     if (left_to_readers_.empty()) return {};
     if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
     std::unique_lock lock(mutex_);
@@ -138,14 +156,15 @@ Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
       continue;
     }
     batch_size_ += content_.entry(file).chunk_range(chunk).length;
-    if (batch_size_ >= batch_bytes || batch_.size() >= batch_chunks) ICBD_TRY(push_batch());
+    if (batch_size_ >= batch_bytes || batch_.size() >= batch_chunks) ICBD_TRY(push_batch(stop));
   }
   return {};
 }
 
-Status BulkFill::push_batch() {
+Status BulkFill::push_batch(const std::stop_token& stop) {
   ICBD_TRY(maybe_checkpoint());
   ICBD_TRY(maybe_check_room());
+  pace(stop);
   if (batch_.empty()) return {};
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failure_ || batches_.size() < queued_batches; });
@@ -154,6 +173,15 @@ Status BulkFill::push_batch() {
   batch_size_ = 0;
   changed_.notify_all();
   return {};
+}
+
+// The limit is for all arrivals together, and what readers fetched of this one counts too.
+void BulkFill::pace(const std::stop_token& stop) {
+  const std::uint64_t fetched = filler_.counters().bytes_fetched;
+  const auto pause = calls_.pace(fetched - std::exchange(fetched_at_pace_, fetched));
+  if (pause <= Clock::Duration::zero()) return;
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, stop, pause, [&] { return failure_.has_value(); });
 }
 
 void BulkFill::work() {

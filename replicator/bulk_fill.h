@@ -1,4 +1,4 @@
-// Filling everything that is pending, in order.
+// Filling everything that is pending, in order: what clients boot from, then the rest.
 //
 // Lifecycle: construct, run() once. A planner (the calling thread) resolves files, fills locally
 // what it can and hands batches to a few workers, each of which asks the source, verifies and
@@ -27,6 +27,8 @@ class BulkFill {
     // Before anything is fetched, with all that is pending, and then now and then with what is
     // about to be stored; an error ends the fill.
     std::function<Status(std::uint64_t)> check_room;
+    // So many bytes were fetched since the last call: how long to pause.
+    std::function<Clock::Duration(std::uint64_t)> pace;
   };
   // `pending_bytes` is kept at what is still to come.
   BulkFill(Content& content, Filler& filler, const Clock& clock,
@@ -41,10 +43,12 @@ class BulkFill {
 
   Status resolve_all(std::stop_token stop);
   Status plan(std::stop_token stop);
+  Status plan_files(std::stop_token stop, const std::function<bool(const manifest::Entry&)>& which);
   Status plan_run(FileIndex file, ChunkIndex first, std::uint32_t count, OpenForWriting& writer,
                   std::stop_token stop);
   Status fill_left_to_readers(std::stop_token stop);
-  Status push_batch();
+  Status push_batch(const std::stop_token& stop);
+  void pace(const std::stop_token& stop);
   void work();
   Status wait_until_drained();
   Status maybe_checkpoint();
@@ -60,12 +64,13 @@ class BulkFill {
   Clock::TimePoint last_checkpoint_;
   std::uint64_t stored_at_checkpoint_ = 0;
   std::uint64_t stored_at_room_check_ = 0;
+  std::uint64_t fetched_at_pace_ = 0;
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
   std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn
 
   std::mutex mutex_;  // guards what is below
-  std::condition_variable changed_;
+  std::condition_variable_any changed_;
   std::queue<Batch> batches_;
   std::size_t in_work_ = 0;
   bool closed_ = false;

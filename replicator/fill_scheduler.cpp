@@ -30,14 +30,29 @@ void FillScheduler::stop() {
   threads_.clear();  // joins
 }
 
-void FillScheduler::add(VersionSerial serial, const std::string& image) {
+void FillScheduler::add(VersionSerial serial, const std::string& image, FillReason reason) {
   {
     const std::lock_guard lock(mutex_);
-    if (std::ranges::any_of(queue_, [&](const Entry& entry) { return entry.serial == serial; }))
+    const auto known = std::ranges::find(queue_, serial, &Entry::serial);
+    if (known != queue_.end()) {
+      known->reason = std::max(known->reason, reason);
       return;
-    queue_.push_back({.serial = serial, .image = image, .failed = {}, .backoff = {}});
+    }
+    queue_.push_back(
+        {.serial = serial, .image = image, .reason = reason, .failed = {}, .backoff = {}});
   }
   changed_.notify_all();
+}
+
+void FillScheduler::remove(VersionSerial serial) {
+  std::unique_lock lock(mutex_);
+  const auto find = [&] { return std::ranges::find(queue_, serial, &Entry::serial); };
+  if (const auto entry = find(); entry != queue_.end()) entry->stop.request_stop();
+  changed_.wait(lock, [&] {
+    const auto entry = find();
+    return entry == queue_.end() || !entry->running;
+  });
+  if (const auto entry = find(); entry != queue_.end()) queue_.erase(entry);
 }
 
 void FillScheduler::retry_now() {
@@ -54,15 +69,18 @@ void FillScheduler::retry_now() {
 
 // With mutex_ held. The end if nothing may begin; `wake_at` is then brought forward to when.
 FillScheduler::Queue::iterator FillScheduler::next_due(Instant now, Instant& wake_at) {
-  return std::ranges::find_if(queue_, [&](const Entry& entry) {
-    if (entry.running) return false;
+  auto best = queue_.end();
+  for (auto entry = queue_.begin(); entry != queue_.end(); ++entry) {
+    if (entry->running || entry->stop.stop_requested()) continue;
     const bool image_busy = std::ranges::any_of(
-        queue_, [&](const Entry& other) { return other.running && other.image == entry.image; });
-    if (image_busy) return false;
-    if (entry.due <= now) return true;
-    wake_at = std::min(wake_at, entry.due);
-    return false;
-  });
+        queue_, [&](const Entry& other) { return other.running && other.image == entry->image; });
+    if (image_busy) continue;
+    if (entry->due > now)
+      wake_at = std::min(wake_at, entry->due);
+    else if (best == queue_.end() || entry->reason > best->reason)
+      best = entry;
+  }
+  return best;
 }
 
 void FillScheduler::work(std::stop_token stop) {
@@ -80,8 +98,13 @@ void FillScheduler::work(std::stop_token stop) {
     }
     entry->running = true;
     const std::uint64_t retries = retries_;
+    std::stop_source ends = entry->stop;
     lock.unlock();
-    const Status filled = fill_(entry->serial, stop);
+    Status filled;
+    {
+      const std::stop_callback all_end(stop, [&] { ends.request_stop(); });
+      filled = fill_(entry->serial, ends.get_token());
+    }
     lock.lock();
     entry->running = false;
     if (filled) {

@@ -39,4 +39,9 @@ Result<std::shared_ptr<const LocalVersion>> LocalVersions::open(const catalog::V
   return local;
 }
 
+void LocalVersions::forget(VersionSerial serial) {
+  const std::lock_guard lock(mutex_);
+  std::erase_if(recent_, [&](const auto& local) { return local->version.serial == serial; });
+}
+
 }  // namespace icbd::replicator

@@ -13,6 +13,7 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
     : repository_(repository),
       gate_(source),
       space_(repository.directory_fd(), options.space_reserve),
+      bandwidth_(clock, options.bandwidth_limit),
       clock_(clock),
       options_(options),
       logger_(std::move(logger)),
@@ -22,13 +23,17 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
       context_{.repository = repository_,
                .source = gate_,
                .space = space_,
+               .bandwidth = bandwidth_,
                .clock = clock_,
                .logger = logger_,
                .demand = demand_,
                .timers = timers_,
                .fetch_timeout = options_.fetch_timeout,
                .serve_missing = options_.fill != FillPolicy::never,
-               .on_all_here = [this](const catalog::Version& version) { want(version.serial); }},
+               .on_all_here =
+                   [this](const catalog::Version& version) {
+                     want(version.serial, FillReason::reader);
+                   }},
       local_(repository_),
       fills_([this](VersionSerial serial, std::stop_token stop) { return fill(serial, stop); },
              {.images_at_once = options_.images_at_once}),
@@ -186,7 +191,8 @@ Status Replicator::resume_arrivals() {
       opened_.emplace(version.serial, std::make_shared<const OpenedVersion>(
                                           OpenedVersion{version, arrival, nullptr}));
     }
-    if (wanted) fills_.add(version.serial, version.facts.image);
+    // Who wanted it is not remembered; whoever still does says so again.
+    if (wanted) fills_.add(version.serial, version.facts.image, FillReason::subscription);
     logger_->info("{} goes on arriving", name_of(version));
   }
   return reload_table();
@@ -199,10 +205,11 @@ void Replicator::note_read(Arrival& arrival, std::uint64_t bytes) {
   const std::uint64_t before = arrival.count_read(bytes);
   const std::uint64_t threshold = std::max<std::uint64_t>(
       std::min(options_.fill_threshold, arrival.version().facts.file_bytes), 1);
-  if (before < threshold && before + bytes >= threshold) want(arrival.version().serial);
+  if (before < threshold && before + bytes >= threshold)
+    want(arrival.version().serial, FillReason::reader);
 }
 
-void Replicator::want(VersionSerial serial) {
+void Replicator::want(VersionSerial serial, FillReason reason) {
   std::shared_ptr<Arrival> arrival;
   {
     const std::lock_guard lock(mutex_);
@@ -211,7 +218,7 @@ void Replicator::want(VersionSerial serial) {
     arrival = opened->second->arrival;
   }
   arrival->set_wanted();
-  fills_.add(serial, arrival->version().facts.image);
+  fills_.add(serial, arrival->version().facts.image, reason);
 }
 
 // Chunks of the parent, and of the newest complete versions of the image: versions that came while
@@ -281,7 +288,9 @@ Status Replicator::turn_complete(const catalog::Version& version) {
     opened_.insert_or_assign(
         version.serial, std::make_shared<const OpenedVersion>(OpenedVersion{
                             complete, nullptr, std::make_shared<Staging>(std::move(subvolume))}));
+    look_now_ = true;  // the next one that is wanted
   }
+  changed_.notify_all();
   return reload_table();
 }
 

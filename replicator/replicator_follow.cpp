@@ -173,6 +173,7 @@ void Replicator::follow(std::stop_token stop) {
   Backoff backoff(std::min<Backoff::Duration>(options_.poll_interval, longest_poll), longest_poll);
   while (!stop.stop_requested()) {
     std::chrono::milliseconds wait{};
+    const bool wishes_left = pursue_wishes();
     if (unreachable_since_)
       wait = backoff.next();
     else
@@ -180,7 +181,7 @@ void Replicator::follow(std::stop_token stop) {
     {
       std::unique_lock lock(mutex_);
       if (!unreachable_since_)
-        wait = source_status_.announcing
+        wait = source_status_.announcing && !wishes_left
                    ? options_.poll_interval
                    : std::min<std::chrono::milliseconds>(options_.poll_interval, unannounced_poll);
       changed_.wait_for(lock, stop, wait, [&] { return look_now_; });

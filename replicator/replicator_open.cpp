@@ -39,6 +39,7 @@ std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
   catalog::Version version;
   {
     const std::lock_guard lock(mutex_);
+    if (dropping_.contains(serial)) return nullptr;
     if (const auto found = opened_.find(serial); found != opened_.end()) return found->second;
     const auto known = by_serial_.find(serial);
     if (known == by_serial_.end() || known->second.state != catalog::VersionState::complete)
@@ -55,6 +56,7 @@ std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
   auto opened = std::make_shared<const OpenedVersion>(
       OpenedVersion{version, nullptr, std::make_shared<Staging>(std::move(*subvolume))});
   const std::lock_guard lock(mutex_);
+  if (dropping_.contains(serial)) return nullptr;
   if (opened_.size() >= most_opened) forget_one_complete();
   return opened_.try_emplace(serial, std::move(opened)).first->second;
 }
@@ -71,8 +73,8 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
   bool begin = false;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = opened_.find(serial); found != opened_.end()) {
-      // Just came; answered below, without the lock.
+    if (opened_.contains(serial) || dropping_.contains(serial)) {
+      // Just came, or is just going; answered below, without the lock.
     } else if (!stopping_ && by_serial_.contains(serial) &&
                by_serial_.at(serial).state != catalog::VersionState::complete) {
       const auto [place, added] = opening_.try_emplace(serial);

@@ -180,10 +180,35 @@ Status Repository::commit_landing(const catalog::Version& version) {
 }
 
 Status Repository::discard_arrival(const catalog::Version& version) {
-  const auto& facts = version.facts;
-  const auto manifest = manifest_path(facts.image, facts.number);
   // The catalog first: what is still there after a crash is then removed by recovery.
   ICBD_TRY(catalog_->clear_arrival(version.serial));
+  return remove_remains(version);
+}
+
+Status Repository::drop_version(const catalog::Version& version) {
+  const auto& facts = version.facts;
+  if (version.place)
+    return fail(ErrorCode::unsupported,
+                fmt::format("{}@{} was adopted where it is, at {}: it is not icbd's to remove",
+                            facts.image, facts.number.value(), version.place->path));
+  // Hidden first: while the catalog calls it complete, recovery gives it its name back, and after
+  // that removes it; under its own name it would be taken for somebody else's.
+  const auto hidden = staging_path(facts.image, facts.number);
+  ICBD_TRY(rename_new(version_path(facts.image, facts.number), hidden));
+  if (const Status forgotten = catalog_->set_state(version.serial, catalog::VersionState::remote);
+      !forgotten) {
+    if (const Status back = rename_new(hidden, version_path(facts.image, facts.number)); !back)
+      logger_->error("{}@{} gets its name back at the next start: {}", facts.image,
+                     facts.number.value(), back.error().message());
+    return forgotten;
+  }
+  return remove_remains(version);
+}
+
+// Of a version that is remote again.
+Status Repository::remove_remains(const catalog::Version& version) {
+  const auto& facts = version.facts;
+  const auto manifest = manifest_path(facts.image, facts.number);
   {
     // Whoever holds the old pages keeps them; a new arrival begins with none.
     const std::lock_guard lock(manifests_->mutex);

@@ -24,6 +24,7 @@
 #include "icbd/base/clock.h"
 #include "icbd/base/executor.h"
 #include "icbd/base/log.h"
+#include "icbd/base/rate_limit.h"
 #include "icbd/replicator/filler.h"
 #include "icbd/replicator/gated_source.h"
 #include "icbd/replicator/space_gate.h"
@@ -36,6 +37,7 @@ struct ArrivalContext {
   repository::Repository& repository;
   GatedSource& source;
   const SpaceGate& space;
+  RateLimit& bandwidth;  // of what is fetched in the background
   const Clock& clock;
   Logger logger;
   Executor& demand;  // runs fetches that readers wait for
@@ -106,6 +108,8 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   // Makes durable what is done, so that a restart goes on from here.
   Status checkpoint();
   void stop();
+  // It will not go on: when this returns, nothing writes to it and its shape will not be committed.
+  void abandon();
   // The source is known to be away: nobody waits for it any longer.
   void fail_waiting(const Error& why) { readers_.fail_all(why); }
 
@@ -141,6 +145,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::atomic<bool> told_all_here_ = false;
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
+  bool abandoned_ = false;
   std::atomic<std::uint64_t> pending_bytes_ = 0;
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable demand_idle_;

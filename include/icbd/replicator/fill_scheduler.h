@@ -1,6 +1,7 @@
 // Which arrivals are filled when.
 //
-// Purpose: arrivals are filled in the order in which they were asked for, one per image at a time
+// Purpose: arrivals are filled by reason, then in the order in which they were asked for, one per
+// image at a time
 // (the next version of an image mostly shares what the one before it brought), a few images at the
 // same time. What fails is tried again by itself: soon if the source is away, later if the disk is
 // full or the content stays damaged. A failing one holds up nobody else.
@@ -26,6 +27,13 @@
 
 namespace icbd::replicator {
 
+// Why an arrival is filled; the later ones of these go before the earlier ones.
+enum class FillReason : std::uint8_t {
+  subscription,
+  pull,    // a person waits
+  reader,  // somebody reads from it
+};
+
 class FillScheduler {
  public:
   // Fills and lands one arrival; runs on a thread of the scheduler.
@@ -47,8 +55,10 @@ class FillScheduler {
 
   void start();
   void stop();
-  // Queues it, once.
-  void add(VersionSerial serial, const std::string& image);
+  // Queues it, once; a stronger reason than the one before moves it forward.
+  void add(VersionSerial serial, const std::string& image, FillReason reason);
+  // Takes it off the queue; a fill under way is asked to end, and waited for.
+  void remove(VersionSerial serial);
   // The source is back, or there is room again: whoever waits goes on now.
   void retry_now();
 
@@ -57,6 +67,8 @@ class FillScheduler {
   struct Entry {
     VersionSerial serial;
     std::string image;
+    FillReason reason = FillReason::reader;
+    std::stop_source stop = {};
     bool running = false;
     Instant due{};  // not before
     std::optional<ErrorCode> failed;

@@ -34,6 +34,8 @@ class LocalVersions {
 
   // From those that are open, or opens it.
   Result<std::shared_ptr<const LocalVersion>> open(const catalog::Version& version);
+  // Whoever has it keeps it; from now on it is opened anew.
+  void forget(VersionSerial serial);
 
  private:
   repository::Repository& repository_;

@@ -20,6 +20,7 @@
 #include <optional>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "icbd/applier/applier.h"
@@ -45,7 +46,8 @@ struct ReplicatorOptions {
   // With on_read: so many bytes of a version must have been read (or all of a smaller one), so that
   // whoever looks at the first bytes of every file does not have every version fetched.
   std::uint64_t fill_threshold = 0;
-  std::uint64_t space_reserve = 0;  // bytes that stay unallocated; 0: see default_reserve()
+  std::uint64_t bandwidth_limit = 0;  // bytes a second in the background; 0: none
+  std::uint64_t space_reserve = 0;    // bytes that stay unallocated; 0: see default_reserve()
   // Follow this repository, whatever was followed before.
   std::optional<Uuid> expected_source = std::nullopt;
   applier::Policy policy = {};
@@ -79,6 +81,22 @@ struct SourceStatus {
   std::vector<std::string> conflicts;  // versions of it that are refused, and why
 };
 
+// Why a version stays on this node.
+struct Hold {
+  VersionSerial serial;
+  std::string kind;    // "pin", "subscription", "parent", "shape", "open"
+  std::string detail;  // in words
+};
+
+// How far a subscription is.
+struct SubscriptionStatus {
+  catalog::Subscription subscription;
+  std::vector<catalog::Version> wanted;  // the newest first
+  std::size_t behind_versions = 0;       // of them, not complete
+  std::uint64_t behind_bytes = 0;        // still to come, at most
+  std::string error;                     // why it does not go on; empty if it does
+};
+
 // A version that could not be had when somebody last looked inside.
 struct Refusal {
   catalog::Version version;
@@ -109,7 +127,27 @@ class Replicator {
   // Somebody has read so much from an arriving version: fills it, as the policy says.
   void note_read(Arrival& arrival, std::uint64_t bytes);
   // Fills an arriving version, whatever the policy says.
-  void want(VersionSerial serial);
+  void want(VersionSerial serial, FillReason reason = FillReason::pull);
+
+  // What people wish; durable when these return, pursued in the background. not_found for an
+  // unknown version.
+  Status pull(VersionSerial serial);  // all of it, before subscriptions
+  Status unpull(VersionSerial serial);
+  Status subscribe(const catalog::Subscription& subscription);
+  Status unsubscribe(const std::string& image);
+  Status pin(VersionSerial serial, std::string reason);
+  Status unpin(VersionSerial serial);
+  std::vector<SubscriptionStatus> subscriptions() const;
+
+  // What this part of the node holds a version for.
+  std::vector<Hold> holds(VersionSerial serial) const;
+  // What is here of the version goes; it is remote again. busy if it is held, naming the holds;
+  // `others` are asked for theirs when nobody can open it any more.
+  using OtherHolds = std::function<std::vector<Hold>(VersionSerial)>;
+  Status drop(VersionSerial serial, const OtherHolds& others);
+
+  // From now on; the other options stay.
+  void set_bandwidth_limit(std::uint64_t bytes_per_second);
 
   std::vector<std::pair<catalog::Version, ArrivalProgress>> arriving() const;
   std::vector<Refusal> refusals() const;
@@ -148,6 +186,15 @@ class Replicator {
                                         const VersionTable& known);
   void watch_fills();
 
+  // replicator_wishes.cpp
+  bool pursue_wishes();
+  bool pursue(const catalog::Version& version, FillReason reason);
+  Status change_wishes(const Status& changed);
+
+  // replicator_drop.cpp
+  Status drop_unheld(VersionSerial serial);
+  Status drop_arrival(const catalog::Version& version);
+
   // replicator_open.cpp
   void forget_one_complete();
   void fetch_shape_of(VersionSerial serial);
@@ -160,6 +207,7 @@ class Replicator {
   repository::Repository& repository_;
   GatedSource gate_;
   SpaceGate space_;
+  RateLimit bandwidth_;
   const Clock& clock_;
   ReplicatorOptions options_;
   Logger logger_;
@@ -177,6 +225,7 @@ class Replicator {
   std::unordered_map<VersionSerial, std::shared_ptr<const OpenedVersion>> opened_;
   std::unordered_map<VersionSerial, Opening> opening_;
   std::unordered_map<VersionSerial, Error> refused_;
+  std::unordered_set<VersionSerial> dropping_;
   SourceStatus source_status_;
   bool stopping_ = false;
   bool look_now_ = false;  // do not wait until the next comparison is due
@@ -185,6 +234,7 @@ class Replicator {
   std::optional<source::KnownCatalog> known_catalog_;
   std::optional<Clock::TimePoint> unreachable_since_;
   std::unordered_map<VersionSerial, FillWatch> watches_;
+  std::unordered_map<VersionSerial, Clock::TimePoint> tried_;  // when a wish failed
 
   std::jthread follower_;
 };

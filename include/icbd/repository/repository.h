@@ -74,6 +74,10 @@ class Repository {
   // Removes staging subvolume, manifest and pending map; the version is remote again.
   Status discard_arrival(const catalog::Version& version);
 
+  // Removes a complete version's subvolume, manifest and facts; it is remote again. Killed on the
+  // way, it is either complete or remote at the next start. unsupported for an adopted one.
+  Status drop_version(const catalog::Version& version);
+
   // Held by whoever publishes or adopts; waits for who does.
   std::unique_lock<std::mutex> lock_publishing() { return std::unique_lock(publishing_); }
   // Held by whoever publishes; owns nothing if somebody publishes already.
@@ -90,6 +94,8 @@ class Repository {
   unique_fd lock_;
   std::unique_ptr<catalog::Catalog> catalog_;
   std::vector<Finding> recovery_findings_;
+  Status remove_remains(const catalog::Version& version);
+
   struct OpenManifests;
   std::unique_ptr<OpenManifests> manifests_;
   std::mutex publishing_;

@@ -76,6 +76,7 @@ class FaultySource final : public source::Source {
     if (away_) return fail(ErrorCode::unavailable, "away");
     return real_.extents(manifest, extents, priority, [&](const source::ExtentData& data) {
       ++extents_served;
+      if (on_extent) on_extent(data.extent);
       if (corrupt_extents_ == 0 || data.all_zero) return received(data);
       --corrupt_extents_;
       Bytes damaged(data.data.begin(), data.data.end());
@@ -100,6 +101,7 @@ class FaultySource final : public source::Source {
   // To be set before the replicator starts, or while no call is under way.
   std::function<void(source::CatalogSnapshot&)> rewrite_catalog;
   std::function<Bytes(const source::ShapeBegin&, ByteView)> rewrite_shape;
+  std::function<void(const source::Extent&)> on_extent;
 
  private:
   source::Source& real_;

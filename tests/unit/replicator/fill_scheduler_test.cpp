@@ -39,8 +39,8 @@ class FillSchedulerTest : public testing::Test {
     EXPECT_TRUE(changed_.wait_for(lock, 10s, [&] { return begun_.size() >= count; }));
     return begun_;
   }
-  void add(std::uint32_t serial, const std::string& image) {
-    scheduler_.add(VersionSerial(serial), image);
+  void add(std::uint32_t serial, const std::string& image, FillReason reason = FillReason::reader) {
+    scheduler_.add(VersionSerial(serial), image, reason);
   }
 
   std::mutex mutex_;
@@ -64,6 +64,31 @@ TEST_F(FillSchedulerTest, OneVersionOfAnImageAtATimeInTheOrderAsked) {
   EXPECT_EQ(begun(2), (Serials{1, 2}));
   end(2);
   EXPECT_EQ(begun(3), (Serials{1, 2, 3}));
+}
+
+TEST_F(FillSchedulerTest, WhatSomebodyReadsGoesBeforeWhatSomebodyWantsBeforeSubscriptions) {
+  add(1, "a", FillReason::subscription);
+  add(2, "a", FillReason::subscription);
+  add(3, "a", FillReason::pull);
+  add(4, "a", FillReason::reader);
+  add(2, "a", FillReason::pull);
+  for (const std::uint32_t serial : {1u, 2u, 3u}) end(serial);
+  scheduler_.start();
+  EXPECT_EQ(begun(1), (Serials{4}));
+  end(4);
+  EXPECT_EQ(begun(4), (Serials{4, 2, 3, 1}));
+}
+
+TEST_F(FillSchedulerTest, WhatIsRemovedEndsAndIsNotTriedAgain) {
+  add(1, "a");
+  add(2, "a");
+  add(3, "a");
+  scheduler_.start();
+  begun(1);
+  scheduler_.remove(VersionSerial(2));
+  scheduler_.remove(VersionSerial(1));
+  scheduler_.remove(VersionSerial(77));
+  EXPECT_EQ(begun(2), (Serials{1, 3}));
 }
 
 TEST_F(FillSchedulerTest, SeveralImagesAtTheSameTime) {

@@ -73,6 +73,22 @@ void with_tree(fuse_req_t request, VersionSerial serial, WithTree then) {
                         });
 }
 
+// What is mounted on the site's own directories goes with the view when that is detached.
+Status View::mount_directories() {
+  for (const ViewDirectory& directory : state_->options.directories) {
+    if (directory.source.empty()) continue;
+    const auto target = state_->options.mountpoint / directory.name;
+    if (::mount(directory.source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
+      return fail_errno(
+          fmt::format("mount {} on {} of the view", directory.source.string(), directory.name));
+  }
+  return {};
+}
+
+std::size_t View::open_handles(VersionSerial serial) const {
+  return state_->handles.of(serial);
+}
+
 Result<std::unique_ptr<View>> View::mount(Library& library, ViewOptions options, Logger logger) {
   std::error_code error;
   bool directory = std::filesystem::is_directory(options.mountpoint, error);
@@ -94,7 +110,9 @@ Result<std::unique_ptr<View>> View::mount(Library& library, ViewOptions options,
     state->device->run(state->options.threads);
     if (!state->unmounting && state->options.on_end) state->options.on_end();
   });
-  return std::unique_ptr<View>(new View(std::move(state)));
+  std::unique_ptr<View> view(new View(std::move(state)));
+  ICBD_TRY(view->mount_directories());
+  return view;
 }
 
 View::View(std::unique_ptr<ViewState> state) : state_(std::move(state)) {}

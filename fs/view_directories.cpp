@@ -12,8 +12,6 @@
 namespace icbd::fs {
 namespace {
 
-constexpr std::string_view latest_name = "latest";
-
 // A listing is taken when the directory is opened, so that a reader sees one state of it.
 struct OpenDirectory {
   struct Item {
@@ -22,6 +20,7 @@ struct OpenDirectory {
     std::uint32_t mode;
   };
   std::vector<Item> items;
+  std::optional<HandleCounts::Held> held = {};  // of a version
 };
 
 OpenDirectory& directory_of(const fuse_file_info* info) {
@@ -54,20 +53,46 @@ Attributes root_attributes(const Library::Images& images) {
   return attributes;
 }
 
-Attributes latest_attributes(const ImageEntry& image) {
+Attributes link_attributes(const ImageEntry& image, const LinkEntry& link) {
   Attributes attributes{};
   attributes.st_mode = S_IFLNK | 0777;
   attributes.st_nlink = 1;
-  attributes.st_size =
-      static_cast<off_t>(fmt::formatted_size("{}", image.versions.back().number.value()));
+  attributes.st_size = static_cast<off_t>(fmt::formatted_size("{}", link.target.value()));
   attributes.st_mtim.tv_sec = image.modified.seconds;
   attributes.st_ctim = attributes.st_atim = attributes.st_mtim;
   return attributes;
 }
 
+Attributes directory_attributes() {
+  Attributes attributes{};
+  attributes.st_mode = S_IFDIR | 0755;
+  attributes.st_nlink = 2;
+  return attributes;
+}
+
+// The directory's place in the list.
+std::optional<std::uint32_t> find_directory(const ViewState& state, std::string_view name) {
+  const auto& directories = state.options.directories;
+  const auto found = std::ranges::find(directories, name, &ViewDirectory::name);
+  if (found == directories.end()) return std::nullopt;
+  return static_cast<std::uint32_t>(found - directories.begin());
+}
+
+struct FoundLink {
+  const ImageEntry* image = nullptr;
+  const LinkEntry* link = nullptr;
+};
+
+FoundLink find_link(const Library::Images& images, std::uint32_t id) {
+  for (const ImageEntry& image : images)
+    for (const LinkEntry& link : image.links)
+      if (link.id == id) return {&image, &link};
+  return {};
+}
+
 void reply_entry(fuse_req_t request, const NodeId& node, const Attributes& attributes,
-                 double timeout) {
-  const fuse_entry_param entry = entry_of(node, attributes, timeout);
+                 double timeout, std::uint64_t generation = 0) {
+  const fuse_entry_param entry = entry_of(node, attributes, timeout, generation);
   if (entry.ino == 0)
     fuse_reply_err(request, EOVERFLOW);
   else
@@ -83,6 +108,9 @@ void lookup_in_root(fuse_req_t request, std::string_view name) {
   const auto images = state_of(request).library.images();
   if (name == "." || name == "..") {
     reply_entry(request, NodeId::root(), root_attributes(*images), catalog_timeout_seconds);
+  } else if (const auto directory = find_directory(state_of(request), name)) {
+    reply_entry(request, NodeId::of_directory(*directory), directory_attributes(),
+                directory_timeout_seconds);
   } else if (const ImageEntry* image = find_image(*images, name)) {
     reply_entry(request, NodeId::of_image(image->id), image_attributes(*image),
                 catalog_timeout_seconds);
@@ -99,8 +127,10 @@ void lookup_in_image(fuse_req_t request, std::uint32_t id, std::string_view name
     fuse_reply_err(request, ESTALE);
   } else if (name == ".") {
     reply_entry(request, NodeId::of_image(id), image_attributes(*image), catalog_timeout_seconds);
-  } else if (name == latest_name && !image->versions.empty()) {
-    reply_entry(request, NodeId::of_latest(id), latest_attributes(*image), catalog_timeout_seconds);
+  } else if (const auto link = std::ranges::find(image->links, name, &LinkEntry::name);
+             link != image->links.end()) {
+    reply_entry(request, NodeId::of_link(link->id), link_attributes(*image, *link),
+                catalog_timeout_seconds);
   } else {
     const auto number = parse_number(name);
     const auto version = std::ranges::find_if(
@@ -108,8 +138,18 @@ void lookup_in_image(fuse_req_t request, std::uint32_t id, std::string_view name
     if (version == image->versions.end())
       fuse_reply_err(request, ENOENT);
     else
-      reply_entry(request, version_node(*version), version->root, catalog_timeout_seconds);
+      reply_entry(request, version_node(*version), version->root, catalog_timeout_seconds,
+                  version->generation);
   }
+}
+
+void lookup_in_directory(fuse_req_t request, std::uint32_t id, std::string_view name) {
+  if (name == "..") return lookup_in_root(request, ".");
+  if (name == ".")
+    reply_entry(request, NodeId::of_directory(id), directory_attributes(),
+                directory_timeout_seconds);
+  else
+    fuse_reply_err(request, ENOENT);
 }
 
 void lookup_in_version(fuse_req_t request, const NodeId& parent, const std::string& name) {
@@ -125,14 +165,20 @@ void lookup_in_version(fuse_req_t request, const NodeId& parent, const std::stri
     if (!attributes) return reply_error(waiting, attributes.error());
     reply_entry(waiting,
                 NodeId::of_content(parent.serial, InodeNumber(attributes->st_ino), tree.complete()),
-                *attributes, tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds);
+                *attributes, tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds,
+                tree.generation());
   });
 }
 
 void list_root(fuse_req_t request, OpenDirectory& directory) {
-  const auto images = state_of(request).library.images();  // held for the loop
+  const ViewState& state = state_of(request);
+  for (std::uint32_t i = 0; i < state.options.directories.size(); ++i)
+    directory.items.push_back(
+        {state.options.directories[i].name, id_of(NodeId::of_directory(i)), S_IFDIR});
+  const auto images = state.library.images();  // held for the loop
   for (const ImageEntry& image : *images)
-    directory.items.push_back({image.name, id_of(NodeId::of_image(image.id)), S_IFDIR});
+    if (!find_directory(state, image.name))
+      directory.items.push_back({image.name, id_of(NodeId::of_image(image.id)), S_IFDIR});
 }
 
 bool list_image(fuse_req_t request, std::uint32_t id, OpenDirectory& directory) {
@@ -142,8 +188,8 @@ bool list_image(fuse_req_t request, std::uint32_t id, OpenDirectory& directory) 
   for (const VersionEntry& version : image->versions)
     directory.items.push_back({std::to_string(version.number.value()),
                                inode_for_stat(id_of(version_node(version))), S_IFDIR});
-  if (!image->versions.empty())
-    directory.items.push_back({std::string(latest_name), id_of(NodeId::of_latest(id)), S_IFLNK});
+  for (const LinkEntry& link : image->links)
+    directory.items.push_back({link.name, id_of(NodeId::of_link(link.id)), S_IFLNK});
   return true;
 }
 
@@ -167,6 +213,7 @@ void open_version_directory(fuse_req_t request, fuse_ino_t id, const NodeId& nod
     auto list = tree.list(node.inode);
     if (!list) return reply_error(waiting, list.error());
     auto directory = new_directory(id);
+    directory->held.emplace(state_of(waiting).handles, node.serial);
     for (DirectoryEntry& entry : *list) {
       const std::uint64_t entry_id =
           id_of(NodeId::of_content(node.serial, entry.inode, tree.complete()));
@@ -178,9 +225,13 @@ void open_version_directory(fuse_req_t request, fuse_ino_t id, const NodeId& nod
 
 }  // namespace
 
-fuse_entry_param entry_of(const NodeId& node, const Attributes& attributes, double timeout) {
+fuse_entry_param entry_of(const NodeId& node, const Attributes& attributes, double timeout,
+                          std::uint64_t generation) {
   fuse_entry_param entry{};
   entry.ino = id_of(node);
+  // The kernel keeps inodes, and the pages of their files, by number: with another generation it
+  // begins anew (fuse_stale_inode in fs/fuse/fuse_i.h).
+  entry.generation = generation;
   entry.attr = attributes;
   entry.attr.st_ino = inode_for_stat(entry.ino);
   entry.attr_timeout = timeout;
@@ -216,9 +267,11 @@ void operation_lookup(fuse_req_t request, fuse_ino_t parent, const char* name) {
     case NodeId::Kind::root:
       return lookup_in_root(request, name);
     case NodeId::Kind::image:
-      return lookup_in_image(request, node->image, name);
-    case NodeId::Kind::latest:
+      return lookup_in_image(request, node->id, name);
+    case NodeId::Kind::link:
       return (void)fuse_reply_err(request, ENOTDIR);
+    case NodeId::Kind::directory:
+      return lookup_in_directory(request, node->id, name);
     case NodeId::Kind::content:
       return lookup_in_version(request, *node, name);
   }
@@ -242,15 +295,23 @@ void operation_getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
     });
   }
   const auto images = state.library.images();
-  if (node->kind == NodeId::Kind::root)
-    return reply_attributes(request, id, root_attributes(*images), catalog_timeout_seconds);
-  const ImageEntry* image = find_image(*images, node->image);
-  if (image == nullptr || (node->kind == NodeId::Kind::latest && image->versions.empty()))
-    return (void)fuse_reply_err(request, ESTALE);
-  reply_attributes(
-      request, id,
-      node->kind == NodeId::Kind::latest ? latest_attributes(*image) : image_attributes(*image),
-      catalog_timeout_seconds);
+  switch (node->kind) {
+    case NodeId::Kind::root:
+      return reply_attributes(request, id, root_attributes(*images), catalog_timeout_seconds);
+    case NodeId::Kind::directory:
+      return reply_attributes(request, id, directory_attributes(), directory_timeout_seconds);
+    case NodeId::Kind::link: {
+      const FoundLink found = find_link(*images, node->id);
+      if (found.link == nullptr) return (void)fuse_reply_err(request, ESTALE);
+      return reply_attributes(request, id, link_attributes(*found.image, *found.link),
+                              catalog_timeout_seconds);
+    }
+    default: {
+      const ImageEntry* image = find_image(*images, node->id);
+      if (image == nullptr) return (void)fuse_reply_err(request, ESTALE);
+      return reply_attributes(request, id, image_attributes(*image), catalog_timeout_seconds);
+    }
+  }
 }
 
 void operation_readlink(fuse_req_t request, fuse_ino_t id) {
@@ -263,14 +324,12 @@ void operation_readlink(fuse_req_t request, fuse_ino_t id) {
       else
         reply_error(waiting, target.error());
     });
-  if (node && node->kind == NodeId::Kind::latest) {
+  if (node && node->kind == NodeId::Kind::link) {
     const auto images = state_of(request).library.images();
-    const ImageEntry* image = find_image(*images, node->image);
-    if (image != nullptr && !image->versions.empty()) {
-      const std::string target = std::to_string(image->versions.back().number.value());
-      return (void)fuse_reply_readlink(request, target.c_str());
-    }
-    return (void)fuse_reply_err(request, ESTALE);
+    const FoundLink found = find_link(*images, node->id);
+    if (found.link == nullptr) return (void)fuse_reply_err(request, ESTALE);
+    const std::string target = std::to_string(found.link->target.value());
+    return (void)fuse_reply_readlink(request, target.c_str());
   }
   fuse_reply_err(request, EINVAL);
 }
@@ -282,7 +341,7 @@ void operation_opendir(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) 
   auto directory = new_directory(id);
   if (node->kind == NodeId::Kind::root)
     list_root(request, *directory);
-  else if (!list_image(request, node->image, *directory))
+  else if (node->kind == NodeId::Kind::image && !list_image(request, node->id, *directory))
     return (void)fuse_reply_err(request, ESTALE);
   reply_opendir(request, *info, std::move(directory));
 }

@@ -13,6 +13,7 @@ namespace {
 
 struct OpenHandle {
   std::shared_ptr<OpenFile> file;
+  HandleCounts::Held held;
 };
 
 OpenHandle& handle_of(const fuse_file_info* info) {
@@ -57,7 +58,8 @@ void operation_open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   with_tree(request, node->serial, [node, info = *info](fuse_req_t waiting, Tree& tree) mutable {
     auto file = tree.open(node->inode);
     if (!file) return reply_error(waiting, file.error());
-    auto handle = std::make_unique<OpenHandle>(std::move(*file));
+    auto handle = std::unique_ptr<OpenHandle>(new OpenHandle{
+        .file = std::move(*file), .held = {state_of(waiting).handles, node->serial}});
     info.fh = reinterpret_cast<std::uint64_t>(handle.get());
     info.keep_cache = 1;  // a version's bytes never change
     if (fuse_reply_open(waiting, &info) == 0) static_cast<void>(handle.release());

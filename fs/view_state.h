@@ -16,6 +16,7 @@
 
 #include "device.h"
 #include "fuse.h"
+#include "handle_counts.h"
 #include "parked_request.h"
 
 namespace icbd::fs {
@@ -25,6 +26,8 @@ namespace icbd::fs {
 inline constexpr double complete_timeout_seconds = 60.0;
 inline constexpr double arriving_timeout_seconds = 1.0;
 inline constexpr double catalog_timeout_seconds = 0.5;
+// The site's own directories never go, and what is mounted on them must not.
+inline constexpr double directory_timeout_seconds = 86'400.0;
 
 // Names under which the view says what it knows of a version; the image's own are hidden.
 inline constexpr std::string_view reserved_xattr_prefix = "user.icbd.";
@@ -36,6 +39,7 @@ struct ViewState {
   Library& library;
   ViewOptions options;
   Logger logger;
+  HandleCounts handles;
   std::unique_ptr<Device> device;
   std::jthread runner;
   std::atomic<bool> unmounting = false;
@@ -55,8 +59,10 @@ void reply_error(fuse_req_t request, const Error& error);
 using WithTree = std::function<void(fuse_req_t, Tree&)>;
 void with_tree(fuse_req_t request, VersionSerial serial, WithTree then);
 
-// Entries as the kernel wants them.
-fuse_entry_param entry_of(const NodeId& node, const Attributes& attributes, double timeout);
+// Entries as the kernel wants them. `generation` tells inodes apart that have one number at
+// different times.
+fuse_entry_param entry_of(const NodeId& node, const Attributes& attributes, double timeout,
+                          std::uint64_t generation);
 Attributes image_attributes(const ImageEntry& image);
 const ImageEntry* find_image(const Library::Images& images, std::uint32_t id);
 const ImageEntry* find_image(const Library::Images& images, std::string_view name);

@@ -78,7 +78,7 @@ class ArrivingFile final : public fs::OpenFile {
 }  // namespace
 
 ArrivingTree::ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, NoteRead note_read)
-    : CompleteTree(arrival, arrival->content().staging()),
+    : CompleteTree(arrival, arrival->content().staging(), arrival->version().generation),
       arrival_(std::move(arrival)),
       note_read_(std::move(note_read)) {}
 

@@ -5,13 +5,12 @@
 #include <functional>
 #include <memory>
 
+#include "icbd/library/complete_tree.h"
 #include "icbd/replicator/arrival.h"
-
-#include "complete_tree.h"
 
 namespace icbd::cache {
 
-class ArrivingTree final : public CompleteTree {
+class ArrivingTree final : public library::CompleteTree {
  public:
   // Called with the number of bytes whenever somebody reads from a file; the arrival lives.
   using NoteRead = std::function<void(std::uint64_t bytes)>;

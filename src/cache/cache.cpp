@@ -38,11 +38,19 @@ replicator::ReplicatorOptions options_of(const config::Cache& configuration) {
           .offline_after = configuration.offline_after,
           .fill = fill_policy(configuration.fill),
           .fill_threshold = configuration.fill_threshold,
+          .bandwidth_limit = configuration.bandwidth_limit,
           .space_reserve = configuration.space_reserve,
           .expected_source = configuration.master_repository,
           .policy = {.allow_device_nodes = configuration.allow_device_nodes,
                      .allow_setuid = configuration.allow_setuid,
                      .allow_security_xattrs = configuration.allow_security_xattrs}};
+}
+
+std::vector<fs::ViewDirectory> directories_of(const config::Cache& configuration) {
+  std::vector<fs::ViewDirectory> directories;
+  for (const config::ViewDirectory& directory : configuration.directories)
+    directories.push_back({.name = directory.name, .source = directory.source});
+  return directories;
 }
 
 }  // namespace
@@ -56,6 +64,7 @@ struct Cache::State {
   std::optional<CacheLibrary> library;
   std::unique_ptr<fs::View> view;
   std::optional<EventFollower> follower;
+  std::optional<node::VerifyJobs> verifications;
   std::string rest_address;
   rest::EventHub events;
   std::optional<rest::HttpServer> rest_service;
@@ -82,13 +91,17 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   ICBD_ASSIGN(state.view, fs::View::mount(*state.library,
                                           {.mountpoint = configuration.mountpoint,
                                            .source = configuration.master_data,
+                                           .directories = directories_of(configuration),
                                            .on_end = std::move(on_unmounted)},
                                           logger));
+  state.verifications.emplace(*state.repository, logger);
   state.follower.emplace(config::master_rest_of(configuration), *state.replicator, logger);
   state.rest_service.emplace(std::move(rest_socket),
                              make_router({.repository = *state.repository,
                                           .replicator = *state.replicator,
                                           .source = *state.source,
+                                          .view = *state.view,
+                                          .verifications = *state.verifications,
                                           .configuration = configuration}),
                              std::move(logger), rest::HttpServerOptions{.events = &state.events});
   return cache;
@@ -104,6 +117,7 @@ void Cache::stop() {
   State& state = *state_;
   state.rest_service.reset();
   state.follower.reset();
+  state.verifications.reset();
   if (state.view) state.view->unmount();
   // Ends what waits for the network; then the replicator answers whoever still waits, and only
   // then may the view's session go.

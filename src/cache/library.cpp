@@ -1,62 +1,25 @@
 #include "library.h"
 
-#include <sys/stat.h>
-
-#include <algorithm>
+#include "icbd/library/complete_tree.h"
 
 #include "arriving_tree.h"
-#include "complete_tree.h"
 
 namespace icbd::cache {
-namespace {
-
-fs::VersionEntry describe(const catalog::Version& version) {
-  const catalog::RootAttributes& root = version.facts.root;
-  fs::VersionEntry entry{.serial = version.serial,
-                         .number = version.facts.number,
-                         .state = std::string(catalog::to_string(version.state)),
-                         .image = version.facts.image,
-                         .root = {}};
-  entry.root.st_ino = fs::subvolume_root.value();
-  entry.root.st_mode = S_IFDIR | root.mode;
-  entry.root.st_nlink = 1;  // as BTRFS counts directories
-  entry.root.st_uid = root.uid;
-  entry.root.st_gid = root.gid;
-  entry.root.st_mtim = {root.modified.seconds, root.modified.nanoseconds};
-  entry.root.st_atim = entry.root.st_ctim = entry.root.st_mtim;
-  return entry;
-}
-
-}  // namespace
-
-// Called with mutex_ held. Ids are given in the order in which names are first seen.
-std::uint32_t CacheLibrary::id_of(const std::string& image) {
-  return ids_.try_emplace(image, static_cast<std::uint32_t>(ids_.size() + 1)).first->second;
-}
 
 std::shared_ptr<const fs::Library::Images> CacheLibrary::images() {
   const auto table = replicator_.versions();
   const std::lock_guard lock(mutex_);
   if (table == table_) return images_;
-  auto images = std::make_shared<Images>();
-  auto version = table->versions.begin();
-  for (const std::string& name : table->images) {
-    fs::ImageEntry image{.id = id_of(name), .name = name, .modified = {}, .versions = {}};
-    for (; version != table->versions.end() && version->facts.image == name; ++version) {
-      image.versions.push_back(describe(*version));
-      image.modified = std::max(image.modified, version->facts.published);
-    }
-    images->push_back(std::move(image));
-  }
+  images_ = std::make_shared<const Images>(
+      image_table_.make(table->images, table->versions, table->tags));
   table_ = table;
-  images_ = std::move(images);
   return images_;
 }
 
 std::optional<fs::VersionEntry> CacheLibrary::version(VersionSerial serial) {
   const auto found = replicator_.find(serial);
   if (!found) return std::nullopt;
-  return describe(*found);
+  return library::describe(*found);
 }
 
 std::shared_ptr<fs::Tree> CacheLibrary::tree_of(
@@ -67,7 +30,8 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree_of(
         opened->arrival, [replicator = &replicator_, arrival = opened->arrival.get()](
                              std::uint64_t bytes) { replicator->note_read(*arrival, bytes); });
   const replicator::Staging& subvolume = *opened->complete;
-  return std::make_shared<CompleteTree>(std::move(opened), subvolume);
+  const std::uint64_t generation = opened->version.generation;
+  return std::make_shared<library::CompleteTree>(std::move(opened), subvolume, generation);
 }
 
 std::shared_ptr<fs::Tree> CacheLibrary::tree(VersionSerial serial) {

@@ -1,11 +1,10 @@
 // What the view shows, answered from the replicator.
 #pragma once
 
-#include <map>
 #include <memory>
 #include <mutex>
 
-#include "icbd/fs/library.h"
+#include "icbd/library/image_table.h"
 #include "icbd/replicator/replicator.h"
 #include "icbd/repository/repository.h"
 
@@ -26,15 +25,14 @@ class CacheLibrary final : public fs::Library {
 
  private:
   std::shared_ptr<fs::Tree> tree_of(std::shared_ptr<const replicator::OpenedVersion> opened);
-  std::uint32_t id_of(const std::string& image);
 
   repository::Repository& repository_;
   replicator::Replicator& replicator_;
   const bool fetches_;
+  library::ImageTable image_table_;
   std::mutex mutex_;                                       // guards what is below
   std::shared_ptr<const replicator::VersionTable> table_;  // that images_ was made of
   std::shared_ptr<const Images> images_;
-  std::map<std::string, std::uint32_t, std::less<>> ids_;
 };
 
 }  // namespace icbd::cache

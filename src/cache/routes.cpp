@@ -7,6 +7,8 @@
 #include "icbd/btrfs/space.h"
 #include "icbd/rest/api.h"
 
+#include "wish_routes.h"
+
 namespace icbd::cache {
 namespace {
 
@@ -49,8 +51,14 @@ rest::CatalogReader reader_of(const Subjects& subjects) {
         return versions;
       },
       .extend =
-          [&replicator](const catalog::Version& version, json& object) {
-            for (const auto& [arriving, progress] : replicator.arriving())
+          [subjects](const catalog::Version& version, json& object) {
+            if (version.state == catalog::VersionState::remote) return;
+            json holds = json::array();
+            for (const replicator::Hold& hold : holds_of(subjects, version.serial))
+              holds.push_back(cache::to_json(hold));
+            object["holds"] = std::move(holds);
+            if (version.state != catalog::VersionState::arriving) return;
+            for (const auto& [arriving, progress] : subjects.replicator.arriving())
               if (arriving.serial == version.serial) object["progress"] = to_json(progress);
           }};
 }
@@ -92,6 +100,17 @@ json count_states(const replicator::VersionTable& table) {
   return counts;
 }
 
+json describe_view(const config::Cache& configuration, const replicator::VersionTable& table) {
+  json directories = json::array(), hidden = json::array();
+  for (const config::ViewDirectory& directory : configuration.directories) {
+    directories.push_back(directory.name);
+    if (std::ranges::binary_search(table.images, directory.name)) hidden.push_back(directory.name);
+  }
+  return {{"mountpoint", configuration.mountpoint.string()},
+          {"directories", std::move(directories)},
+          {"hidden_images", std::move(hidden)}};
+}
+
 Result<rest::Response> answer_status(const Subjects& subjects) {
   const auto table = subjects.replicator.versions();
   ICBD_ASSIGN(json repository, describe_repository(subjects.repository));
@@ -102,32 +121,45 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
     object["progress"] = to_json(progress);
     arriving.push_back(std::move(object));
   }
+  json subscriptions = json::array();
+  const bool offline = !subjects.replicator.source_status().reachable;
+  for (const replicator::SubscriptionStatus& status : subjects.replicator.subscriptions())
+    subscriptions.push_back(cache::to_json(status, offline));
   json refused = json::array();
   for (const replicator::Refusal& refusal : subjects.replicator.refusals())
     refused.push_back({{"image", refusal.version.facts.image},
                        {"version", refusal.version.facts.number.value()},
                        {"reason", refusal.error.message()}});
-  return rest::Response{
-      .body = {{"role", "cache"},
-               {"version", ICBD_VERSION},
-               {"repository", std::move(repository)},
-               {"master", describe_master(subjects)},
-               {"view", {{"mountpoint", subjects.configuration.mountpoint.string()}}},
-               {"wire",
-                {{"bytes_sent", subjects.source.bytes_sent()},
-                 {"bytes_received", subjects.source.bytes_received()}}},
-               {"images", table->images.size()},
-               {"versions", count_states(*table)},
-               {"arriving", std::move(arriving)},
-               {"refused", std::move(refused)},
-               {"recovery", to_json(subjects.repository.recovery_findings())}}};
+  return rest::Response{.body = {{"role", "cache"},
+                                 {"version", ICBD_VERSION},
+                                 {"repository", std::move(repository)},
+                                 {"master", describe_master(subjects)},
+                                 {"view", describe_view(subjects.configuration, *table)},
+                                 {"wire",
+                                  {{"bytes_sent", subjects.source.bytes_sent()},
+                                   {"bytes_received", subjects.source.bytes_received()}}},
+                                 {"images", table->images.size()},
+                                 {"versions", count_states(*table)},
+                                 {"arriving", std::move(arriving)},
+                                 {"subscriptions", std::move(subscriptions)},
+                                 {"refused", std::move(refused)},
+                                 {"recovery", to_json(subjects.repository.recovery_findings())}}};
 }
 
 }  // namespace
 
 rest::Router make_router(const Subjects& subjects) {
   rest::Router router;
-  rest::add_catalog_routes(router, reader_of(subjects));
+  const rest::CatalogReader reader = reader_of(subjects);
+  rest::add_catalog_routes(router, reader);
+  add_wish_routes(router, reader, subjects);
+  node::add_verify_route(router, reader, subjects.verifications);
+  router.add("GET", "/api/jobs/{id}",
+             [subjects](const rest::Request&,
+                        const rest::Router::Parameters& parameters) -> Result<rest::Response> {
+               ICBD_ASSIGN(json job, subjects.verifications.describe(parameters.at("id")));
+               return rest::Response{.body = std::move(job)};
+             });
   router.add("GET", "/api/status",
              [subjects](const rest::Request&, const rest::Router::Parameters&) {
                return answer_status(subjects);

@@ -4,6 +4,8 @@
 #include <string>
 
 #include "icbd/config/config.h"
+#include "icbd/fs/view.h"
+#include "icbd/node/verify_jobs.h"
 #include "icbd/replicator/replicator.h"
 #include "icbd/repository/repository.h"
 #include "icbd/rest/router.h"
@@ -16,10 +18,13 @@ struct Subjects {
   repository::Repository& repository;
   replicator::Replicator& replicator;
   wire::RemoteSource& source;
+  const fs::View& view;
+  node::VerifyJobs& verifications;
   config::Cache configuration;
 };
 
-// GET /api/status, /api/images, /api/images/IMAGE, /api/images/IMAGE/versions/NUMBER.
+// GET /api/status, /api/jobs/ID, and the routes of rest/api.h, node/verify_jobs.h and
+// wish_routes.h.
 rest::Router make_router(const Subjects& subjects);
 
 }  // namespace icbd::cache

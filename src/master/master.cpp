@@ -2,6 +2,9 @@
 
 #include <optional>
 
+#include "icbd/fs/view.h"
+#include "icbd/library/repository_library.h"
+#include "icbd/node/verify_jobs.h"
 #include "icbd/repository/repository.h"
 #include "icbd/rest/api.h"
 #include "icbd/source/repository_source.h"
@@ -10,6 +13,7 @@
 #include "adoption_jobs.h"
 #include "publish_jobs.h"
 #include "routes.h"
+#include "tag_routes.h"
 
 namespace icbd::master {
 
@@ -21,6 +25,9 @@ struct Master::State {
   std::optional<source::RepositorySource> source;
   std::optional<PublishJobs> jobs;
   std::optional<AdoptionJobs> adoptions;
+  std::optional<node::VerifyJobs> verifications;
+  std::optional<library::RepositoryLibrary> library;
+  std::unique_ptr<fs::View> view;
   std::optional<wire::Server> data_service;
   rest::EventHub events;
   std::optional<rest::HttpServer> rest_service;
@@ -28,9 +35,13 @@ struct Master::State {
 
 namespace {
 
-rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions) {
+rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions,
+                         node::VerifyJobs& verifications) {
   rest::Router router;
-  rest::add_catalog_routes(router, rest::read_catalog(subjects.repository.catalog()));
+  const rest::CatalogReader reader = rest::read_catalog(subjects.repository.catalog());
+  rest::add_catalog_routes(router, reader);
+  add_tag_routes(router, reader, subjects.repository.catalog());
+  node::add_verify_route(router, reader, verifications);
   add_status_route(router, subjects);
   add_publish_routes(router, subjects.jobs);
   add_adoption_routes(
@@ -38,8 +49,18 @@ rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions) {
       [&repository = subjects.repository](const repository::AdoptionRequest& request) {
         return repository::plan_adoption(repository, request);
       });
-  add_job_routes(router, subjects.jobs, adoptions);
+  add_job_routes(router, subjects.jobs, adoptions, verifications);
   return router;
+}
+
+Result<std::unique_ptr<fs::View>> mount_view(library::RepositoryLibrary& library,
+                                             const config::Master& configuration, Logger logger) {
+  fs::ViewOptions options{.mountpoint = configuration.mountpoint};
+  for (const config::ViewDirectory& directory : configuration.directories)
+    options.directories.push_back({.name = directory.name, .source = directory.source});
+  // Unmounted by somebody: the master goes on without it.
+  options.on_end = [logger] { logger->warn("the view was unmounted"); };
+  return fs::View::mount(library, std::move(options), logger);
 }
 
 }  // namespace
@@ -69,13 +90,18 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
         return repository::adopt(*repository, adoption, progress);
       },
       logger);
+  state.verifications.emplace(*state.repository, logger);
+  state.library.emplace(*state.repository);
+  if (!configuration.mountpoint.empty()) {
+    ICBD_ASSIGN(state.view, mount_view(*state.library, configuration, logger));
+  }
   state.data_service.emplace(std::move(data_socket), *state.source, logger);
   state.rest_service.emplace(std::move(rest_socket),
                              make_router({.repository = *state.repository,
                                           .data_service = *state.data_service,
                                           .data_address = state.data_address,
                                           .jobs = *state.jobs},
-                                         *state.adoptions),
+                                         *state.adoptions, *state.verifications),
                              std::move(logger), rest::HttpServerOptions{.events = &state.events});
   return master;
 }
@@ -89,6 +115,9 @@ Master::~Master() {
 void Master::stop() {
   state_->rest_service.reset();
   state_->data_service.reset();
+  state_->view.reset();
+  state_->library.reset();
+  state_->verifications.reset();
   state_->adoptions.reset();
   state_->jobs.reset();
   state_->source.reset();

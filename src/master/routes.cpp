@@ -204,15 +204,19 @@ void add_adoption_routes(rest::Router& router, AdoptionJobs& jobs, PlanAdoption 
 }
 
 void add_job_routes(rest::Router& router, const PublishJobs& publications,
-                    const AdoptionJobs& adoptions) {
+                    const AdoptionJobs& adoptions, const node::VerifyJobs& verifications) {
   router.add("GET", "/api/jobs/{id}",
-             [&publications, &adoptions](
+             [&publications, &adoptions, &verifications](
                  const rest::Request&,
                  const rest::Router::Parameters& parameters) -> Result<rest::Response> {
                const std::string& id = parameters.at("id");
                if (id.starts_with(AdoptionJobs::id_prefix)) {
                  ICBD_ASSIGN(const AdoptionReport job, adoptions.find(id));
                  return rest::Response{.body = describe_adoption_job(job)};
+               }
+               if (id.starts_with(node::VerifyJobs::id_prefix)) {
+                 ICBD_ASSIGN(json job, verifications.describe(id));
+                 return rest::Response{.body = std::move(job)};
                }
                ICBD_ASSIGN(const JobReport job, publications.find(id));
                return rest::Response{.body = describe_job(job)};

@@ -4,6 +4,7 @@
 #include <functional>
 #include <vector>
 
+#include "icbd/node/verify_jobs.h"
 #include "icbd/repository/adopt.h"
 #include "icbd/repository/repository.h"
 #include "icbd/rest/router.h"
@@ -33,8 +34,8 @@ using PlanAdoption = std::function<Result<std::vector<repository::AdoptionCandid
 // POST /api/images/IMAGE/adoptions
 void add_adoption_routes(rest::Router& router, AdoptionJobs& jobs, PlanAdoption plan);
 
-// GET /api/jobs/ID, of either kind
+// GET /api/jobs/ID, of every kind
 void add_job_routes(rest::Router& router, const PublishJobs& publications,
-                    const AdoptionJobs& adoptions);
+                    const AdoptionJobs& adoptions, const node::VerifyJobs& verifications);
 
 }  // namespace icbd::master

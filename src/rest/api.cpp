@@ -64,14 +64,6 @@ Result<Response> list_versions(const CatalogReader& reader, const std::string& i
       .body = {{"name", image}, {"tags", tags_of(tags, image)}, {"versions", std::move(list)}}};
 }
 
-Result<Response> show_version(const CatalogReader& reader, const std::string& image,
-                              const std::string& which) {
-  ICBD_ASSIGN(const auto versions, versions_of(reader, image));
-  ICBD_ASSIGN(const auto tags, reader.tags());
-  ICBD_ASSIGN(const catalog::Version* version, catalog::find_version(versions, tags, image, which));
-  return Response{.body = describe(reader, *version, tags)};
-}
-
 }  // namespace
 
 json to_json(const catalog::Version& version) {
@@ -109,6 +101,22 @@ CatalogReader read_catalog(catalog::Catalog& catalog) {
           .extend = {}};
 }
 
+Result<catalog::Version> find_version(const CatalogReader& reader,
+                                      const Router::Parameters& parameters) {
+  const std::string& image = parameters.at("image");
+  ICBD_ASSIGN(const auto versions, versions_of(reader, image));
+  ICBD_ASSIGN(const auto tags, reader.tags());
+  ICBD_ASSIGN(const catalog::Version* version,
+              catalog::find_version(versions, tags, image, parameters.at("version")));
+  return *version;
+}
+
+Result<Response> show_version(const CatalogReader& reader, const Router::Parameters& parameters) {
+  ICBD_ASSIGN(const catalog::Version version, find_version(reader, parameters));
+  ICBD_ASSIGN(const auto tags, reader.tags());
+  return Response{.body = describe(reader, version, tags)};
+}
+
 Status announce_changes(catalog::Catalog& catalog, EventHub& hub) {
   const auto announce = [&hub, identity = catalog.identity()](std::uint64_t change_number) {
     hub.announce({.name = "catalog",
@@ -135,7 +143,7 @@ void add_catalog_routes(Router& router, const CatalogReader& reader) {
              });
   router.add("GET", "/api/images/{image}/versions/{version}",
              [reader](const Request&, const Router::Parameters& parameters) {
-               return show_version(reader, parameters.at("image"), parameters.at("version"));
+               return show_version(reader, parameters);
              });
 }
 

@@ -61,6 +61,8 @@ class Tree {
   virtual ~Tree() = default;
   // Complete versions may be cached by the kernel for long; arriving ones turn into others.
   virtual bool complete() const = 0;
+  // Grows whenever the version's inodes have become others under the same numbers.
+  virtual std::uint64_t generation() const = 0;
   virtual Result<Attributes> attributes(InodeNumber inode) = 0;
   // `name` may be "..": the parent directory (of the subvolume's root: itself).
   virtual Result<Attributes> lookup(InodeNumber directory, const std::string& name) = 0;
@@ -77,7 +79,15 @@ struct VersionEntry {
   VersionNumber number;
   std::string state;  // "remote", "arriving" or "complete"
   std::string image;
-  Attributes root;  // of the version's root directory
+  std::uint64_t generation = 0;  // as Tree::generation()
+  Attributes root;               // of the version's root directory
+};
+
+// A symbolic link beside an image's versions: "latest", "current" or a tag.
+struct LinkEntry {
+  std::uint32_t id = 0;  // below 2^32, never reused for another name
+  std::string name;
+  VersionNumber target;
 };
 
 struct ImageEntry {
@@ -85,6 +95,7 @@ struct ImageEntry {
   std::string name;
   Timestamp modified;                  // when its newest version was published
   std::vector<VersionEntry> versions;  // by number
+  std::vector<LinkEntry> links;
 };
 
 class Library {

@@ -6,7 +6,8 @@
 //   bit 63        the version was complete when the node was looked up: an arriving file and the
 //                 same file when complete are two nodes, because a node keeps its mode of serving
 //   bits 39 … 62  the version's serial in the catalog; 0 for the root, images and links
-//   bits 0 … 38   the inode number; with serial 0: bits 32 … 38 say what it is, below is the image
+//   bits 0 … 38   the inode number; with serial 0: bits 32 … 38 say what it is, below is the id of
+//                 the image or link, or the directory's place in its list
 //
 // An inode number of 2^39 or more (half a trillion files made in one subvolume) is refused by
 // encode(), and the view answers EOVERFLOW for that file alone.
@@ -21,21 +22,26 @@
 namespace icbd::fs {
 
 struct NodeId {
-  enum class Kind : std::uint8_t { root = 0, image = 1, latest = 2, content = 3 };
+  enum class Kind : std::uint8_t { root, image, link, directory, content };
   Kind kind = Kind::root;
-  std::uint32_t image = 0;  // image, latest: the image's id
-  VersionSerial serial;     // content
-  InodeNumber inode;        // content
-  bool complete = false;    // content
+  std::uint32_t id = 0;   // image, link, directory
+  VersionSerial serial;   // content
+  InodeNumber inode;      // content
+  bool complete = false;  // content
 
   constexpr bool operator==(const NodeId&) const = default;
 
   static constexpr NodeId root() { return {}; }
   static constexpr NodeId of_image(std::uint32_t id) {
-    return {.kind = Kind::image, .image = id, .serial = {}, .inode = {}};
+    return {.kind = Kind::image, .id = id, .serial = {}, .inode = {}};
   }
-  static constexpr NodeId of_latest(std::uint32_t id) {
-    return {.kind = Kind::latest, .image = id, .serial = {}, .inode = {}};
+  // A symbolic link beside an image's versions.
+  static constexpr NodeId of_link(std::uint32_t id) {
+    return {.kind = Kind::link, .id = id, .serial = {}, .inode = {}};
+  }
+  // A directory of the site's own at the root.
+  static constexpr NodeId of_directory(std::uint32_t id) {
+    return {.kind = Kind::directory, .id = id, .serial = {}, .inode = {}};
   }
   static constexpr NodeId of_content(VersionSerial serial, InodeNumber inode, bool complete) {
     return {.kind = Kind::content, .serial = serial, .inode = inode, .complete = complete};
@@ -52,9 +58,11 @@ constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
     case NodeId::Kind::root:
       return fuse_root_id;
     case NodeId::Kind::image:
-      return (std::uint64_t{1} << 32) | node.image;
-    case NodeId::Kind::latest:
-      return (std::uint64_t{2} << 32) | node.image;
+      return (std::uint64_t{1} << 32) | node.id;
+    case NodeId::Kind::link:
+      return (std::uint64_t{2} << 32) | node.id;
+    case NodeId::Kind::directory:
+      return (std::uint64_t{3} << 32) | node.id;
     case NodeId::Kind::content:
       break;
   }
@@ -72,10 +80,11 @@ constexpr std::optional<NodeId> decode(std::uint64_t id) {
   const auto serial = static_cast<std::uint32_t>((id >> inode_bits) & ((1u << serial_bits) - 1));
   const bool complete = id >> 63 != 0;
   if (serial != 0) return NodeId::of_content(VersionSerial(serial), InodeNumber(inode), complete);
-  const auto image = static_cast<std::uint32_t>(inode);
+  const auto which = static_cast<std::uint32_t>(inode);
   if (complete) return std::nullopt;
-  if (inode >> 32 == 1) return NodeId::of_image(image);
-  if (inode >> 32 == 2) return NodeId::of_latest(image);
+  if (inode >> 32 == 1) return NodeId::of_image(which);
+  if (inode >> 32 == 2) return NodeId::of_link(which);
+  if (inode >> 32 == 3) return NodeId::of_directory(which);
   return std::nullopt;
 }
 

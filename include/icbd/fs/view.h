@@ -12,6 +12,8 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
@@ -19,11 +21,20 @@
 
 namespace icbd::fs {
 
+// A directory of the site's own at the root of the view, and what is mounted on it (bind, with what
+// is mounted below it); nothing: it is empty, for others to mount on. Images of its name are
+// hidden.
+struct ViewDirectory {
+  std::string name;
+  std::filesystem::path source;
+};
+
 struct ViewOptions {
   std::filesystem::path mountpoint;  // an existing directory
   std::string source = "icbd";       // shown in /proc/mounts
-  unsigned threads = 8;              // that read /dev/fuse; none is held by waiting readers
-  std::function<void()> on_end;      // the mount has gone without unmount() being called
+  std::vector<ViewDirectory> directories = {};
+  unsigned threads = 8;          // that read /dev/fuse; none is held by waiting readers
+  std::function<void()> on_end = {};  // the mount has gone without unmount() being called
 };
 
 struct ViewState;  // what the operations share; private to fs/
@@ -36,9 +47,12 @@ class View {
   // Detaches the mount from the tree and ends the session; requests under way are aborted by the
   // kernel (ENOTCONN or ECONNABORTED for their callers).
   void unmount();
+  // Files and directories of the version that are open.
+  std::size_t open_handles(VersionSerial serial) const;
 
  private:
   explicit View(std::unique_ptr<ViewState> state);
+  Status mount_directories();
   std::unique_ptr<ViewState> state_;
 };
 

@@ -28,6 +28,13 @@ struct CatalogReader {
 // Reads straight from a catalog, which must outlive the reader.
 CatalogReader read_catalog(catalog::Catalog& catalog);
 
+// What {image} and {version} of a path stand for.
+Result<catalog::Version> find_version(const CatalogReader& reader,
+                                      const Router::Parameters& parameters);
+
+// The answer that describes it, tags and what the node adds included.
+Result<Response> show_version(const CatalogReader& reader, const Router::Parameters& parameters);
+
 // From now on, every change of the catalog is announced as "catalog", with its repository, its
 // epoch and the change number; at once where it stands. The hub must outlive the catalog's last
 // change.

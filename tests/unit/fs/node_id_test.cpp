@@ -16,7 +16,8 @@ TEST(NodeId, EveryKindComesBackFromItsNumber) {
   const NodeId nodes[] = {
       NodeId::of_image(1),
       NodeId::of_image(0xffffffff),
-      NodeId::of_latest(1),
+      NodeId::of_link(1),
+      NodeId::of_directory(0),
       NodeId::of_content(VersionSerial(1), InodeNumber(256), false),
       NodeId::of_content(VersionSerial(1), InodeNumber(256), true),
       NodeId::of_content(VersionSerial((1u << 24) - 1), InodeNumber((1ull << 39) - 1), true),
@@ -40,7 +41,7 @@ TEST(NodeId, WhatDoesNotFitIsRefusedAndNotCut) {
 TEST(NodeId, NumbersThatWereNeverGivenAreNotDecoded) {
   EXPECT_FALSE(decode(0));
   EXPECT_FALSE(decode(2));
-  EXPECT_FALSE(decode(std::uint64_t{3} << 32));
+  EXPECT_FALSE(decode(std::uint64_t{4} << 32));
   EXPECT_FALSE(decode((std::uint64_t{1} << 63) | (std::uint64_t{1} << 32)));
 }
 

@@ -20,7 +20,7 @@ struct PublishRoutes : ::testing::Test {
                                                                   .uuid = Uuid::random(),
                                                                   .created = {}}});
     });
-    add_job_routes(router, jobs, adoptions);
+    add_job_routes(router, jobs, adoptions, verifications);
   }
 
   Result<rest::Response> post_adoption(json body) {
@@ -59,6 +59,11 @@ struct PublishRoutes : ::testing::Test {
   harness::TemporaryDirectory directory = harness::TemporaryDirectory::create().value();
   std::unique_ptr<catalog::Catalog> catalog =
       catalog::Catalog::open(directory.path() / "catalog").value();
+  node::VerifyJobs verifications{
+      [](const catalog::Version&, repository::VerifyProgress&) -> Result<repository::VerifyReport> {
+        return repository::VerifyReport{};
+      },
+      make_silent_logger()};
   repository::AdoptionRequest planned;
   AdoptionJobs adoptions{*catalog,
                          [](const catalog::Adoption& adoption,

@@ -1,4 +1,4 @@
-#include "complete_tree.h"
+#include "icbd/library/complete_tree.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,7 +11,7 @@
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
 
-namespace icbd::cache {
+namespace icbd::library {
 namespace {
 
 // A file of a complete version: everything is here.
@@ -120,4 +120,4 @@ Result<std::shared_ptr<fs::OpenFile>> CompleteTree::open(InodeNumber inode) {
   return std::make_shared<CompleteFile>(std::move(file));
 }
 
-}  // namespace icbd::cache
+}  // namespace icbd::library

@@ -1,7 +1,7 @@
 // The content of a version from its subvolume: what the filesystem says is what the view says.
 //
-// Base of ArrivingTree, which overrides what the manifest knows better. Files are found by inode
-// number, so that nothing has to be remembered between requests.
+// Base of the cache's ArrivingTree, which overrides what the manifest knows better. Files are found
+// by inode number, so that nothing has to be remembered between requests.
 #pragma once
 
 #include <memory>
@@ -9,15 +9,17 @@
 #include "icbd/fs/library.h"
 #include "icbd/replicator/staging.h"
 
-namespace icbd::cache {
+namespace icbd::library {
 
 class CompleteTree : public fs::Tree {
  public:
-  // `owner` keeps the subvolume alive.
-  CompleteTree(std::shared_ptr<const void> owner, const replicator::Staging& subvolume)
-      : owner_(std::move(owner)), subvolume_(subvolume) {}
+  // `owner` keeps the subvolume alive; `generation` is the version's.
+  CompleteTree(std::shared_ptr<const void> owner, const replicator::Staging& subvolume,
+               std::uint64_t generation)
+      : owner_(std::move(owner)), subvolume_(subvolume), generation_(generation) {}
 
   bool complete() const override { return true; }
+  std::uint64_t generation() const override { return generation_; }
   Result<fs::Attributes> attributes(InodeNumber inode) override;
   Result<fs::Attributes> lookup(InodeNumber directory, const std::string& name) override;
   Result<std::vector<fs::DirectoryEntry>> list(InodeNumber directory) override;
@@ -34,6 +36,7 @@ class CompleteTree : public fs::Tree {
  private:
   std::shared_ptr<const void> owner_;
   const replicator::Staging& subvolume_;
+  const std::uint64_t generation_;
 };
 
-}  // namespace icbd::cache
+}  // namespace icbd::library

@@ -1,0 +1,41 @@
+// Images, versions and links as the view shows them, made from what the catalog says.
+//
+// Guarantees: an id is given to each name when it is first seen, and never to another name.
+// Thread-safe.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "icbd/catalog/catalog.h"
+#include "icbd/fs/library.h"
+
+namespace icbd::library {
+
+fs::VersionEntry describe(const catalog::Version& version);
+
+class ImageTable {
+ public:
+  // `images` by name; `versions` by image, then number; `tags` by image, then name. What a tag
+  // names must be among the versions to be shown.
+  fs::Library::Images make(std::span<const std::string> images,
+                           std::span<const catalog::Version> versions,
+                           std::span<const catalog::Tag> tags);
+
+ private:
+  using Ids = std::map<std::string, std::uint32_t, std::less<>>;
+  static std::uint32_t id_of(Ids& ids, const std::string& name);
+  std::vector<fs::LinkEntry> links_of(const fs::ImageEntry& image,
+                                      std::span<const catalog::Version> versions,
+                                      std::span<const catalog::Tag> tags);
+
+  std::mutex mutex_;  // guards both
+  Ids images_;
+  Ids links_;  // by "IMAGE/NAME"
+};
+
+}  // namespace icbd::library

@@ -1,0 +1,166 @@
+#include "wish_routes.h"
+
+#include <fmt/format.h>
+
+#include "icbd/base/limits.h"
+
+namespace icbd::cache {
+namespace {
+
+using nlohmann::json;
+using rest::Request;
+using rest::Response;
+using rest::Router;
+
+std::string name_of(const catalog::Version& version) {
+  return fmt::format("{}@{}", version.facts.image, version.facts.number.value());
+}
+
+std::vector<replicator::Hold> open_files_of(const Subjects& subjects, VersionSerial serial) {
+  const std::size_t open = subjects.view.open_handles(serial);
+  if (open == 0) return {};
+  return {{serial, "open",
+           open == 1 ? "a file of it is open" : fmt::format("{} files of it are open", open)}};
+}
+
+// What a route does with the version that its path names.
+using OnVersion = std::function<Status(const catalog::Version&, const Request&)>;
+
+// Answers with the version as it is then.
+void add_version_route(Router& router, const rest::CatalogReader& reader, const char* method,
+                       std::string_view below, OnVersion act) {
+  router.add(method, fmt::format("/api/images/{{image}}/versions/{{version}}{}", below),
+             [reader, act = std::move(act)](
+                 const Request& request, const Router::Parameters& parameters) -> Result<Response> {
+               ICBD_ASSIGN(const auto version, rest::find_version(reader, parameters));
+               ICBD_TRY(act(version, request));
+               Router::Parameters same = parameters;
+               same["version"] = std::to_string(version.facts.number.value());
+               return rest::show_version(reader, same);
+             });
+}
+
+// {"reason": "…"}; no body is an empty reason.
+Result<std::string> read_reason(const json& body) {
+  if (body.is_null() || (body.is_object() && body.empty())) return std::string();
+  const auto found = body.is_object() && body.size() == 1 ? body.find("reason") : body.end();
+  if (found == body.end() || !found->is_string())
+    return fail(ErrorCode::invalid_argument, R"(the request needs a body: {"reason": "…"})");
+  return found->get<std::string>();
+}
+
+Result<catalog::Subscription> read_subscription(const std::string& image, const json& body) {
+  catalog::Subscription subscription{.image = image};
+  const auto latest = body.is_object() ? body.find("latest") : body.end();
+  const auto tag = body.is_object() ? body.find("tag") : body.end();
+  if (body.is_object() && body.size() == 1 && latest != body.end() &&
+      latest->is_number_unsigned() && latest->get<std::uint64_t>() <= UINT32_MAX)
+    subscription.latest = latest->get<std::uint32_t>();
+  else if (body.is_object() && body.size() == 1 && tag != body.end() && tag->is_string())
+    subscription.tag = tag->get<std::string>();
+  else
+    return fail(ErrorCode::invalid_argument,
+                R"(the request needs a body: {"latest": NUMBER} or {"tag": "…"})");
+  return subscription;
+}
+
+Result<Response> list_holds(const Subjects& subjects) {
+  json list = json::array();
+  const auto table = subjects.replicator.versions();
+  for (const catalog::Version& version : table->versions)
+    for (const replicator::Hold& hold : holds_of(subjects, version.serial)) {
+      json description = to_json(hold);
+      description["version"] = name_of(version);
+      list.push_back(std::move(description));
+    }
+  return Response{.body = {{"holds", std::move(list)}}};
+}
+
+Result<Response> list_subscriptions(const Subjects& subjects) {
+  json list = json::array();
+  const bool offline = !subjects.replicator.source_status().reachable;
+  for (const replicator::SubscriptionStatus& status : subjects.replicator.subscriptions())
+    list.push_back(to_json(status, offline));
+  return Response{.body = {{"subscriptions", std::move(list)}}};
+}
+
+void add_subscription_routes(Router& router, const Subjects& subjects) {
+  router.add("GET", "/api/subscriptions", [subjects](const Request&, const Router::Parameters&) {
+    return list_subscriptions(subjects);
+  });
+  router.add(
+      "PUT", "/api/subscriptions/{image}",
+      [subjects](const Request& request, const Router::Parameters& parameters) -> Result<Response> {
+        ICBD_ASSIGN(const auto subscription,
+                    read_subscription(parameters.at("image"), request.body));
+        ICBD_TRY(subjects.replicator.subscribe(subscription));
+        return list_subscriptions(subjects);
+      });
+  router.add("DELETE", "/api/subscriptions/{image}",
+             [subjects](const Request&, const Router::Parameters& parameters) -> Result<Response> {
+               ICBD_TRY(subjects.replicator.unsubscribe(parameters.at("image")));
+               return list_subscriptions(subjects);
+             });
+}
+
+}  // namespace
+
+std::vector<replicator::Hold> holds_of(const Subjects& subjects, VersionSerial serial) {
+  auto holds = subjects.replicator.holds(serial);
+  std::ranges::move(open_files_of(subjects, serial), std::back_inserter(holds));
+  return holds;
+}
+
+json to_json(const replicator::Hold& hold) {
+  return {{"kind", hold.kind}, {"detail", hold.detail}};
+}
+
+json to_json(const replicator::SubscriptionStatus& status, bool offline) {
+  const bool complete = status.behind_versions == 0 && !status.wanted.empty();
+  json description = {{"image", status.subscription.image},
+                      {"state", complete  ? "complete"
+                                : offline ? "offline"
+                                          : "behind"},
+                      {"behind_versions", status.behind_versions},
+                      {"behind_bytes", status.behind_bytes},
+                      {"wanted", json::array()}};
+  for (const catalog::Version& version : status.wanted)
+    description["wanted"].push_back(name_of(version));
+  if (status.subscription.latest != 0) description["latest"] = status.subscription.latest;
+  if (!status.subscription.tag.empty()) description["tag"] = status.subscription.tag;
+  if (!status.error.empty()) description["error"] = status.error;
+  return description;
+}
+
+void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Subjects& subjects) {
+  replicator::Replicator& replicator = subjects.replicator;
+  add_version_route(router, reader, "POST", "/pull",
+                    [&replicator](const catalog::Version& version, const Request&) {
+                      return replicator.pull(version.serial);
+                    });
+  add_version_route(router, reader, "POST", "/unpull",
+                    [&replicator](const catalog::Version& version, const Request&) {
+                      return replicator.unpull(version.serial);
+                    });
+  add_version_route(
+      router, reader, "DELETE", "", [subjects](const catalog::Version& version, const Request&) {
+        return subjects.replicator.drop(
+            version.serial, [&](VersionSerial serial) { return open_files_of(subjects, serial); });
+      });
+  add_version_route(
+      router, reader, "PUT", "/pin",
+      [&replicator](const catalog::Version& version, const Request& request) -> Status {
+        ICBD_ASSIGN(std::string reason, read_reason(request.body));
+        return replicator.pin(version.serial, std::move(reason));
+      });
+  add_version_route(router, reader, "DELETE", "/pin",
+                    [&replicator](const catalog::Version& version, const Request&) {
+                      return replicator.unpin(version.serial);
+                    });
+  router.add("GET", "/api/holds", [subjects](const Request&, const Router::Parameters&) {
+    return list_holds(subjects);
+  });
+  add_subscription_routes(router, subjects);
+}
+
+}  // namespace icbd::cache

@@ -55,22 +55,24 @@ void reply_error(fuse_req_t request, const Error& error) {
   fuse_reply_err(request, to_errno(error));
 }
 
-void with_tree(fuse_req_t request, VersionSerial serial, WithTree then) {
+void with_tree(fuse_req_t request, const NodeId& node, WithTree then) {
   ViewState& state = state_of(request);
-  if (const auto tree = state.library.tree(serial)) {
-    then(request, *tree);
-    return;
-  }
+  const auto proceed = [node, then = std::move(then)](fuse_req_t waiting, Tree& tree) {
+    if (node.is_of(tree.generation()))
+      then(waiting, tree);
+    else
+      fuse_reply_err(waiting, ESTALE);
+  };
+  if (const auto tree = state.library.tree(node.serial)) return proceed(request, *tree);
   auto parked = ParkedRequest::park(request, state.parked);
-  state.library.prepare(serial,
-                        [parked, then = std::move(then)](Result<std::shared_ptr<Tree>> tree) {
-                          parked->answer([&](fuse_req_t waiting) {
-                            if (tree)
-                              then(waiting, **tree);
-                            else
-                              reply_error(waiting, tree.error());
-                          });
-                        });
+  state.library.prepare(node.serial, [parked, proceed](Result<std::shared_ptr<Tree>> tree) {
+    parked->answer([&](fuse_req_t waiting) {
+      if (tree)
+        proceed(waiting, **tree);
+      else
+        reply_error(waiting, tree.error());
+    });
+  });
 }
 
 // What is mounted on the site's own directories goes with the view when that is detached.

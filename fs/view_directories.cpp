@@ -40,7 +40,8 @@ std::optional<VersionNumber> parse_number(std::string_view name) {
 }
 
 NodeId version_node(const VersionEntry& version) {
-  return NodeId::of_content(version.serial, subvolume_root, version.state == "complete");
+  return NodeId::of_content(version.serial, subvolume_root, version.state == "complete",
+                            version.generation);
 }
 
 Attributes root_attributes(const Library::Images& images) {
@@ -159,12 +160,13 @@ void lookup_in_version(fuse_req_t request, const NodeId& parent, const std::stri
     if (!version) return (void)fuse_reply_err(request, ESTALE);
     return lookup_in_root(request, version->image);
   }
-  with_tree(request, parent.serial, [parent, name](fuse_req_t waiting, Tree& tree) {
+  with_tree(request, parent, [parent, name](fuse_req_t waiting, Tree& tree) {
     const auto attributes =
         name == "." ? tree.attributes(parent.inode) : tree.lookup(parent.inode, name);
     if (!attributes) return reply_error(waiting, attributes.error());
     reply_entry(waiting,
-                NodeId::of_content(parent.serial, InodeNumber(attributes->st_ino), tree.complete()),
+                NodeId::of_content(parent.serial, InodeNumber(attributes->st_ino), tree.complete(),
+                                   tree.generation()),
                 *attributes, tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds,
                 tree.generation());
   });
@@ -209,14 +211,14 @@ std::unique_ptr<OpenDirectory> new_directory(fuse_ino_t id) {
 
 void open_version_directory(fuse_req_t request, fuse_ino_t id, const NodeId& node,
                             const fuse_file_info& info) {
-  with_tree(request, node.serial, [node, id, info](fuse_req_t waiting, Tree& tree) {
+  with_tree(request, node, [node, id, info](fuse_req_t waiting, Tree& tree) {
     auto list = tree.list(node.inode);
     if (!list) return reply_error(waiting, list.error());
     auto directory = new_directory(id);
     directory->held.emplace(state_of(waiting).handles, node.serial);
     for (DirectoryEntry& entry : *list) {
       const std::uint64_t entry_id =
-          id_of(NodeId::of_content(node.serial, entry.inode, tree.complete()));
+          id_of(NodeId::of_content(node.serial, entry.inode, tree.complete(), tree.generation()));
       directory->items.push_back({std::move(entry.name), inode_for_stat(entry_id), entry.mode});
     }
     reply_opendir(waiting, info, std::move(directory));
@@ -284,10 +286,11 @@ void operation_getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
   if (node->kind == NodeId::Kind::content) {
     if (node->inode == subvolume_root) {
       const auto version = state.library.version(node->serial);
-      if (!version) return (void)fuse_reply_err(request, ESTALE);
+      if (!version || !node->is_of(version->generation))
+        return (void)fuse_reply_err(request, ESTALE);
       return reply_attributes(request, id, version->root, catalog_timeout_seconds);
     }
-    return with_tree(request, node->serial, [id, node](fuse_req_t waiting, Tree& tree) {
+    return with_tree(request, *node, [id, node](fuse_req_t waiting, Tree& tree) {
       const auto attributes = tree.attributes(node->inode);
       if (!attributes) return reply_error(waiting, attributes.error());
       reply_attributes(waiting, id, *attributes,
@@ -317,7 +320,7 @@ void operation_getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
 void operation_readlink(fuse_req_t request, fuse_ino_t id) {
   const auto node = decode(id);
   if (node && node->kind == NodeId::Kind::content)
-    return with_tree(request, node->serial, [node](fuse_req_t waiting, Tree& tree) {
+    return with_tree(request, *node, [node](fuse_req_t waiting, Tree& tree) {
       const auto target = tree.read_link(node->inode);
       if (target)
         fuse_reply_readlink(waiting, target->c_str());

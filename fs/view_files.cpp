@@ -55,7 +55,7 @@ void reply_sized(fuse_req_t request, ByteView value, std::size_t size) {
 void operation_open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   const auto node = decode(id);
   if (!node || node->kind != NodeId::Kind::content) return (void)fuse_reply_err(request, ESTALE);
-  with_tree(request, node->serial, [node, info = *info](fuse_req_t waiting, Tree& tree) mutable {
+  with_tree(request, *node, [node, info = *info](fuse_req_t waiting, Tree& tree) mutable {
     auto file = tree.open(node->inode);
     if (!file) return reply_error(waiting, file.error());
     auto handle = std::unique_ptr<OpenHandle>(new OpenHandle{
@@ -116,14 +116,13 @@ void operation_getxattr(fuse_req_t request, fuse_ino_t id, const char* name, siz
   // `ls -l` asks for these of every version directory; that must not fetch shapes.
   if (node->inode == subvolume_root && !state.library.tree(node->serial))
     return (void)fuse_reply_err(request, ENODATA);
-  with_tree(request, node->serial,
-            [node, name = std::string(name), size](fuse_req_t waiting, Tree& tree) {
-              const auto value = tree.xattr(node->inode, name);
-              if (value)
-                reply_sized(waiting, *value, size);
-              else
-                reply_error(waiting, value.error());
-            });
+  with_tree(request, *node, [node, name = std::string(name), size](fuse_req_t waiting, Tree& tree) {
+    const auto value = tree.xattr(node->inode, name);
+    if (value)
+      reply_sized(waiting, *value, size);
+    else
+      reply_error(waiting, value.error());
+  });
 }
 
 void operation_listxattr(fuse_req_t request, fuse_ino_t id, size_t size) {
@@ -131,7 +130,7 @@ void operation_listxattr(fuse_req_t request, fuse_ino_t id, size_t size) {
   if (!node || node->kind != NodeId::Kind::content ||
       (node->inode == subvolume_root && !state_of(request).library.tree(node->serial)))
     return reply_sized(request, {}, size);
-  with_tree(request, node->serial, [node, size](fuse_req_t waiting, Tree& tree) {
+  with_tree(request, *node, [node, size](fuse_req_t waiting, Tree& tree) {
     const auto names = tree.xattr_names(node->inode);
     if (!names) return reply_error(waiting, names.error());
     std::string list;

@@ -54,10 +54,11 @@ ViewState& state_of(fuse_req_t request);
 // Replies with the errno of an error.
 void reply_error(fuse_req_t request, const Error& error);
 
-// Calls `then` with the version's content: on this thread if it is here, else later from whoever
-// has fetched its shape. `then` must reply.
+// Calls `then` with the content of the node's version: on this thread if it is here, else later
+// from whoever has fetched its shape. `then` must reply. A node of an earlier generation is
+// answered ESTALE, upon which the kernel looks its path up again.
 using WithTree = std::function<void(fuse_req_t, Tree&)>;
-void with_tree(fuse_req_t request, VersionSerial serial, WithTree then);
+void with_tree(fuse_req_t request, const NodeId& node, WithTree then);
 
 // Entries as the kernel wants them. `generation` tells inodes apart that have one number at
 // different times.

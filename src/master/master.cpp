@@ -100,7 +100,8 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
                              make_router({.repository = *state.repository,
                                           .data_service = *state.data_service,
                                           .data_address = state.data_address,
-                                          .jobs = *state.jobs},
+                                          .jobs = *state.jobs,
+                                          .events = state.events},
                                          *state.adoptions, *state.verifications),
                              std::move(logger), rest::HttpServerOptions{.events = &state.events});
   return master;

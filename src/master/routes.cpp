@@ -41,6 +41,7 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                                  {"version", ICBD_VERSION},
                                  {"repository", std::move(repository)},
                                  {"data", describe_data_service(subjects)},
+                                 {"events", {{"listeners", subjects.events.listeners()}}},
                                  {"recovery", to_json(subjects.repository.recovery_findings())},
                                  {"images", images.size()},
                                  {"versions", versions.size()}}};

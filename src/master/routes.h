@@ -21,6 +21,7 @@ struct Subjects {
   const wire::Server& data_service;
   std::string data_address;
   PublishJobs& jobs;
+  const rest::EventHub& events;
 };
 
 // GET /api/status

@@ -70,10 +70,12 @@ std::filesystem::path Site::view(const std::string& image, int number) const {
 
 Status Site::launch_master() {
   const auto file = folder_.path() / "master.toml";
-  ICBD_TRY(write_file(file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
-                                        "[data]\nlisten = \"{}\"\n",
-                                        (master_btrfs_->path() / "repository").string(),
-                                        master_rest_, master_data_)));
+  ICBD_TRY(
+      write_file(file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
+                                   "[data]\nlisten = \"{}\"\n[view]\nmountpoint = \"{}\"\n"
+                                   "directories = [{}]\n",
+                                   (master_btrfs_->path() / "repository").string(), master_rest_,
+                                   master_data_, master_mountpoint_.string(), directories_)));
   ICBD_ASSIGN(master_, harness::Process::start({programs + "/icbd-master", "--config", file},
                                                {folder_.path(), "master"}));
   return {};
@@ -89,16 +91,18 @@ Status Site::start_master() {
 
 Status Site::launch_cache(const std::string& extra_configuration) {
   const auto file = folder_.path() / "cache.toml";
-  ICBD_TRY(
-      write_file(file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
-                                   "[view]\nmountpoint = \"{}\"\n[master]\ndata = \"{}\"\n"
-                                   "poll_interval = 0.1\n[fetch]\n{}{}",
-                                   (cache_btrfs_->path() / "repository").string(), cache_rest_,
-                                   mountpoint_.string(), proxy_ ? proxy_->address() : master_data_,
-                                   extra_configuration.find("fill_threshold") == std::string::npos
-                                       ? "fill_threshold = 0\n"
-                                       : "",
-                                   extra_configuration)));
+  ICBD_TRY(write_file(
+      file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
+                        "[view]\nmountpoint = \"{}\"\ndirectories = [{}]\n"
+                        "[master]\ndata = \"{}\"\nrest = \"{}\"\n"
+                        "poll_interval = {}\n[fetch]\n{}{}",
+                        (cache_btrfs_->path() / "repository").string(), cache_rest_,
+                        mountpoint_.string(), directories_,
+                        proxy_ ? proxy_->address() : master_data_, master_rest_, poll_interval_,
+                        extra_configuration.find("fill_threshold") == std::string::npos
+                            ? "fill_threshold = 0\n"
+                            : "",
+                        extra_configuration)));
   ICBD_ASSIGN(cache_, harness::Process::start({programs + "/icbd-cache", "--config", file},
                                               {folder_.path(), "cache"}));
   return {};
@@ -123,11 +127,27 @@ Status Site::stop_cache() {
 
 void Site::kill_master() {
   master_.reset();
+  if (!master_mountpoint_.empty()) ::umount2(master_mountpoint_.c_str(), MNT_DETACH);
 }
 
 void Site::kill_cache() {
   cache_.reset();
   ::umount2(mountpoint_.c_str(), MNT_DETACH);
+}
+
+Status Site::use_master_view() {
+  master_mountpoint_ = folder_.path() / "master-view";
+  std::error_code error;
+  std::filesystem::create_directory(master_mountpoint_, error);
+  if (error) return fail_errno(master_mountpoint_.string(), error.value());
+  return {};
+}
+
+rest::HttpClient Site::master_client() const {
+  return rest::HttpClient::make("http://" + master_rest_).value();
+}
+rest::HttpClient Site::cache_client() const {
+  return rest::HttpClient::make("http://" + cache_rest_).value();
 }
 
 Status Site::use_proxy() {

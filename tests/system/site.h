@@ -50,6 +50,15 @@ class Site {
   Status start_cache(const std::string& extra_configuration = "");
   Status stop_master();
   Status stop_cache();
+  // The site's own directories, as TOML: "\"rw\", \"iso=/srv/iso\"". For both, from their next
+  // start on.
+  void set_view_directories(std::string directories) { directories_ = std::move(directories); }
+  // The master mounts a view of its own from its next start on.
+  Status use_master_view();
+  const std::filesystem::path& master_mountpoint() const { return master_mountpoint_; }
+  // Seconds between comparisons with the master's catalog while it announces; 0.1 if nothing is
+  // said, so that nothing depends on announcements.
+  void set_poll_interval(double seconds) { poll_interval_ = seconds; }
   // SIGKILL; what is left of the view is unmounted.
   void kill_master();
   void kill_cache();
@@ -65,6 +74,8 @@ class Site {
   Result<nlohmann::json> ask_master(const std::string& path) const;
   Result<nlohmann::json> tell_master(const std::string& path, const nlohmann::json& body) const;
   Result<nlohmann::json> ask_cache(const std::string& path) const;
+  rest::HttpClient master_client() const;
+  rest::HttpClient cache_client() const;
   // Until the cache says so, or the deadline.
   Status wait_until_listed(const std::string& image, int number) const;
   Status wait_until_complete(const std::string& image, int number) const;
@@ -76,7 +87,9 @@ class Site {
   explicit Site(harness::TemporaryDirectory folder) : folder_(std::move(folder)) {}
 
   harness::TemporaryDirectory folder_;
-  std::filesystem::path mountpoint_;
+  std::filesystem::path mountpoint_, master_mountpoint_;
+  std::string directories_;
+  double poll_interval_ = 0.1;
   std::unique_ptr<harness::LoopBtrfs> master_btrfs_, cache_btrfs_;
   std::unique_ptr<harness::Process> master_, cache_;
   // Fixed once taken, so that a restarted daemon is found again.

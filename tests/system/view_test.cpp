@@ -37,7 +37,7 @@ TEST_F(ViewTest, ShowsImagesVersionsLatestAndStatesWithoutFetching) {
   const auto versions =
       harness::run_checked({"ls", "-1", (site->mountpoint() / "debian").string()});
   ASSERT_DONE(versions);
-  EXPECT_EQ(*versions, "1\n2\nlatest\n");
+  EXPECT_EQ(*versions, "1\n2\ncurrent\nlatest\n");
   EXPECT_EQ(std::filesystem::read_symlink(site->mountpoint() / "debian/latest"), "2");
   ASSERT_DONE(harness::run_checked({"ls", "-lR", "--ignore=[0-9]*", site->mountpoint().string()}));
   ASSERT_DONE(harness::run_checked({"ls", "-la", (site->mountpoint() / "debian").string()}));
@@ -136,6 +136,50 @@ TEST_F(ViewTest, ParkedReadersHoldNoThreadAndCanBeInterrupted) {
     ASSERT_DONE(code);
     EXPECT_EQ(*code, 0);
   }
+}
+
+// As a cache server needs them for its clients' homes and writable layers.
+TEST_F(ViewTest, DirectoriesOfTheSiteStandBesideTheImages) {
+  const auto shared = site->folder() / "shared";
+  std::filesystem::create_directory(shared);
+  ASSERT_DONE(harness::shell_checked("echo hello > '" + (shared / "file").string() + "'"));
+  site->set_view_directories("\"rw\", \"iso=" + shared.string() + "\", \"second\"");
+  change("echo one > file");
+  ASSERT_DONE(site->publish("first"));
+  ASSERT_DONE(site->publish("second"));
+  ASSERT_DONE(site->start_cache());
+  EXPECT_EQ(*harness::run_checked({"ls", "-1", site->mountpoint().string()}),
+            "first\niso\nrw\nsecond\n");
+  EXPECT_TRUE(std::filesystem::is_empty(site->mountpoint() / "rw"));
+  EXPECT_TRUE(std::filesystem::is_empty(site->mountpoint() / "second")) << "not the image";
+  EXPECT_EQ(site->ask_cache("/api/status")->at("view")["hidden_images"],
+            nlohmann::json({"second"}));
+  // What is mounted on one is read and written as where it comes from.
+  EXPECT_EQ(*harness::run_checked({"cat", (site->mountpoint() / "iso/file").string()}), "hello\n");
+  ASSERT_DONE(
+      harness::shell_checked("echo new > '" + (site->mountpoint() / "iso/new").string() + "'"));
+  EXPECT_TRUE(std::filesystem::exists(shared / "new"));
+}
+
+TEST_F(ViewTest, NestedMountsSurviveWhatHappensToTheView) {
+  site->set_view_directories("\"rw\"");
+  change("echo one > file");
+  ASSERT_DONE(site->publish("image"));
+  ASSERT_DONE(site->start_cache());
+  const std::string nested = (site->mountpoint() / "rw").string();
+  ASSERT_DONE(harness::run_checked({"mount", "-t", "tmpfs", "none", nested}));
+  ASSERT_DONE(harness::shell_checked("echo kept > '" + nested + "/file'"));
+  for (int i = 0; i < 3; ++i) {
+    change("head -c 100K /dev/urandom > file");
+    ASSERT_DONE(site->publish("image"));
+    ASSERT_DONE(site->wait_until_listed("image", i + 2));
+    expect_equal_through_view("image", i + 2);
+    ASSERT_DONE(harness::shell_checked("echo 2 > /proc/sys/vm/drop_caches; ls -lR '" +
+                                       site->mountpoint().string() + "' > /dev/null"));
+    EXPECT_EQ(*harness::run_checked({"cat", nested + "/file"}), "kept\n");
+  }
+  // They do not keep a cache from ending.
+  ASSERT_DONE(site->stop_cache());
 }
 
 }  // namespace

@@ -5,11 +5,13 @@
 //
 //   bit 63        the version was complete when the node was looked up: an arriving file and the
 //                 same file when complete are two nodes, because a node keeps its mode of serving
-//   bits 39 … 62  the version's serial in the catalog; 0 for the root, images and links
-//   bits 0 … 38   the inode number; with serial 0: bits 32 … 38 say what it is, below is the id of
+//   bits 60 … 62  the version's generation, modulo 8: after it was dropped and has come again, its
+//                 inode numbers belong to other files, and what the kernel still remembers is stale
+//   bits 36 … 59  the version's serial in the catalog; 0 for the root, images and links
+//   bits 0 … 35   the inode number; with serial 0: bits 32 … 35 say what it is, below is the id of
 //                 the image or link, or the directory's place in its list
 //
-// An inode number of 2^39 or more (half a trillion files made in one subvolume) is refused by
+// An inode number of 2^36 or more (68 billion files made in one subvolume) is refused by
 // encode(), and the view answers EOVERFLOW for that file alone.
 // Pure and constexpr.
 #pragma once
@@ -24,10 +26,11 @@ namespace icbd::fs {
 struct NodeId {
   enum class Kind : std::uint8_t { root, image, link, directory, content };
   Kind kind = Kind::root;
-  std::uint32_t id = 0;   // image, link, directory
-  VersionSerial serial;   // content
-  InodeNumber inode;      // content
-  bool complete = false;  // content
+  std::uint32_t id = 0;         // image, link, directory
+  VersionSerial serial;         // content
+  InodeNumber inode;            // content
+  std::uint8_t generation = 0;  // content: modulo generations
+  bool complete = false;        // content
 
   constexpr bool operator==(const NodeId&) const = default;
 
@@ -43,15 +46,27 @@ struct NodeId {
   static constexpr NodeId of_directory(std::uint32_t id) {
     return {.kind = Kind::directory, .id = id, .serial = {}, .inode = {}};
   }
-  static constexpr NodeId of_content(VersionSerial serial, InodeNumber inode, bool complete) {
-    return {.kind = Kind::content, .serial = serial, .inode = inode, .complete = complete};
+  static constexpr NodeId of_content(VersionSerial serial, InodeNumber inode, bool complete,
+                                     std::uint64_t generation) {
+    return {.kind = Kind::content,
+            .serial = serial,
+            .inode = inode,
+            .generation = static_cast<std::uint8_t>(generation % generations),
+            .complete = complete};
   }
+  // False if the node is of a time before the version was dropped.
+  constexpr bool is_of(std::uint64_t the_generation) const {
+    return generation == the_generation % generations;
+  }
+
+  static constexpr std::uint64_t generations = 8;
 };
 
 // FUSE_ROOT_ID (linux/fuse.h): the kernel's name for the root of a mount.
 inline constexpr std::uint64_t fuse_root_id = 1;
-inline constexpr unsigned inode_bits = 39;
+inline constexpr unsigned inode_bits = 36;
 inline constexpr unsigned serial_bits = 24;
+inline constexpr unsigned generation_shift = inode_bits + serial_bits;
 
 constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
   switch (node.kind) {
@@ -69,8 +84,9 @@ constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
   if (node.inode.value() >> inode_bits != 0 || node.serial.value() >> serial_bits != 0 ||
       node.serial.value() == 0)
     return std::nullopt;
-  return (std::uint64_t{node.complete} << 63) | (std::uint64_t{node.serial.value()} << inode_bits) |
-         node.inode.value();
+  return (std::uint64_t{node.complete} << 63) |
+         (std::uint64_t{node.generation} << generation_shift) |
+         (std::uint64_t{node.serial.value()} << inode_bits) | node.inode.value();
 }
 
 // Nothing for a number that encode() never gives.
@@ -79,9 +95,11 @@ constexpr std::optional<NodeId> decode(std::uint64_t id) {
   const std::uint64_t inode = id & ((std::uint64_t{1} << inode_bits) - 1);
   const auto serial = static_cast<std::uint32_t>((id >> inode_bits) & ((1u << serial_bits) - 1));
   const bool complete = id >> 63 != 0;
-  if (serial != 0) return NodeId::of_content(VersionSerial(serial), InodeNumber(inode), complete);
+  const std::uint64_t generation = (id >> generation_shift) % NodeId::generations;
+  if (serial != 0)
+    return NodeId::of_content(VersionSerial(serial), InodeNumber(inode), complete, generation);
   const auto which = static_cast<std::uint32_t>(inode);
-  if (complete) return std::nullopt;
+  if (complete || generation != 0) return std::nullopt;
   if (inode >> 32 == 1) return NodeId::of_image(which);
   if (inode >> 32 == 2) return NodeId::of_link(which);
   if (inode >> 32 == 3) return NodeId::of_directory(which);
@@ -90,7 +108,7 @@ constexpr std::optional<NodeId> decode(std::uint64_t id) {
 
 // st_ino: the same whether arriving or complete, different between versions.
 constexpr std::uint64_t inode_for_stat(std::uint64_t node_id) {
-  return node_id & ~(std::uint64_t{1} << 63);
+  return node_id & ((std::uint64_t{1} << generation_shift) - 1);
 }
 
 }  // namespace icbd::fs

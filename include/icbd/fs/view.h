@@ -33,7 +33,7 @@ struct ViewOptions {
   std::filesystem::path mountpoint;  // an existing directory
   std::string source = "icbd";       // shown in /proc/mounts
   std::vector<ViewDirectory> directories = {};
-  unsigned threads = 8;          // that read /dev/fuse; none is held by waiting readers
+  unsigned threads = 8;               // that read /dev/fuse; none is held by waiting readers
   std::function<void()> on_end = {};  // the mount has gone without unmount() being called
 };
 

@@ -18,9 +18,9 @@ TEST(NodeId, EveryKindComesBackFromItsNumber) {
       NodeId::of_image(0xffffffff),
       NodeId::of_link(1),
       NodeId::of_directory(0),
-      NodeId::of_content(VersionSerial(1), InodeNumber(256), false),
-      NodeId::of_content(VersionSerial(1), InodeNumber(256), true),
-      NodeId::of_content(VersionSerial((1u << 24) - 1), InodeNumber((1ull << 39) - 1), true),
+      NodeId::of_content(VersionSerial(1), InodeNumber(256), false, 0),
+      NodeId::of_content(VersionSerial(1), InodeNumber(256), true, 0),
+      NodeId::of_content(VersionSerial((1u << 24) - 1), InodeNumber((1ull << 36) - 1), true, 0),
   };
   std::set<std::uint64_t> numbers;
   for (const NodeId& node : nodes) {
@@ -33,9 +33,9 @@ TEST(NodeId, EveryKindComesBackFromItsNumber) {
 }
 
 TEST(NodeId, WhatDoesNotFitIsRefusedAndNotCut) {
-  EXPECT_FALSE(encode(NodeId::of_content(VersionSerial(1), InodeNumber(1ull << 39), false)));
-  EXPECT_FALSE(encode(NodeId::of_content(VersionSerial(1u << 24), InodeNumber(256), false)));
-  EXPECT_FALSE(encode(NodeId::of_content(VersionSerial(0), InodeNumber(256), false)));
+  EXPECT_FALSE(encode(NodeId::of_content(VersionSerial(1), InodeNumber(1ull << 36), false, 0)));
+  EXPECT_FALSE(encode(NodeId::of_content(VersionSerial(1u << 24), InodeNumber(256), false, 0)));
+  EXPECT_FALSE(encode(NodeId::of_content(VersionSerial(0), InodeNumber(256), false, 0)));
 }
 
 TEST(NodeId, NumbersThatWereNeverGivenAreNotDecoded) {
@@ -43,12 +43,24 @@ TEST(NodeId, NumbersThatWereNeverGivenAreNotDecoded) {
   EXPECT_FALSE(decode(2));
   EXPECT_FALSE(decode(std::uint64_t{4} << 32));
   EXPECT_FALSE(decode((std::uint64_t{1} << 63) | (std::uint64_t{1} << 32)));
+  EXPECT_FALSE(decode((std::uint64_t{1} << 60) | (std::uint64_t{1} << 32)));
+}
+
+TEST(NodeId, ANodeOfAnEarlierGenerationIsAnother) {
+  const auto node = [](std::uint64_t generation) {
+    return NodeId::of_content(VersionSerial(7), InodeNumber(257), true, generation);
+  };
+  EXPECT_NE(encode(node(0)), encode(node(1)));
+  EXPECT_EQ(inode_for_stat(*encode(node(0))), inode_for_stat(*encode(node(1))));
+  EXPECT_EQ(decode(*encode(node(7))), node(7));
+  EXPECT_TRUE(node(9).is_of(9));
+  EXPECT_FALSE(node(8).is_of(9));
 }
 
 TEST(NodeId, AFileHasOneInodeNumberArrivingAndComplete) {
-  const auto arriving = encode(NodeId::of_content(VersionSerial(7), InodeNumber(257), false));
-  const auto complete = encode(NodeId::of_content(VersionSerial(7), InodeNumber(257), true));
-  const auto other = encode(NodeId::of_content(VersionSerial(8), InodeNumber(257), true));
+  const auto arriving = encode(NodeId::of_content(VersionSerial(7), InodeNumber(257), false, 0));
+  const auto complete = encode(NodeId::of_content(VersionSerial(7), InodeNumber(257), true, 0));
+  const auto other = encode(NodeId::of_content(VersionSerial(8), InodeNumber(257), true, 0));
   ASSERT_TRUE(arriving && complete && other);
   EXPECT_NE(*arriving, *complete);
   EXPECT_EQ(inode_for_stat(*arriving), inode_for_stat(*complete));

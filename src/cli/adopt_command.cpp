@@ -2,7 +2,7 @@
 
 #include "icbd/catalog/names.h"
 
-#include "commands.h"
+#include "command.h"
 #include "format.h"
 #include "progress_bar.h"
 
@@ -10,6 +10,14 @@ namespace icbd::cli {
 namespace {
 
 using nlohmann::json;
+
+struct AdoptOptions {
+  std::string image;
+  std::vector<std::string> paths;
+  bool keep_order = false;  // as given, not by the time at which they were made
+  bool dry_run = false;
+  bool wait = false;
+};
 
 constexpr std::chrono::milliseconds poll_interval{200};
 
@@ -62,8 +70,6 @@ Result<json> follow(const Context& context, const std::string& job, std::size_t 
   }
 }
 
-}  // namespace
-
 Status adopt(const Context& context, const AdoptOptions& options,
              const std::filesystem::path& working_directory) {
   ICBD_TRY(catalog::check_image_name(options.image));
@@ -93,6 +99,22 @@ Status adopt(const Context& context, const AdoptOptions& options,
     print_result(context.terminal, report);
   if (report.value("state", "") == "done") return {};
   return fail(ErrorCode::io, "not all snapshots were adopted");
+}
+
+}  // namespace
+
+Action define_adopt(Arguments& arguments) {
+  const auto options = std::make_shared<AdoptOptions>();
+  arguments.word(word_image, options->image, "The image; made if it is new");
+  arguments.words(word_path, options->paths,
+                  "Snapshots on the master, on the repository's filesystem");
+  arguments.flag("--keep-order", options->keep_order,
+                 "Number them as given, not by the time at which they were made");
+  arguments.flag("--dry-run", options->dry_run, "Only say what would be adopted");
+  arguments.flag("--wait", options->wait, "Wait until all of them are versions");
+  return AskServer([options](const Context& context) {
+    return adopt(context, *options, context.surroundings.working_directory);
+  });
 }
 
 }  // namespace icbd::cli

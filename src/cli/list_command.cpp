@@ -2,7 +2,7 @@
 
 #include "icbd/catalog/names.h"
 
-#include "commands.h"
+#include "command.h"
 #include "format.h"
 
 namespace icbd::cli {
@@ -43,8 +43,6 @@ Table versions_table(const json& versions) {
   return table;
 }
 
-}  // namespace
-
 Status list(const Context& context, const std::optional<std::string>& image) {
   if (image) ICBD_TRY(catalog::check_image_name(*image));
   const std::string path = image ? fmt::format("/api/images/{}", *image) : "/api/images";
@@ -57,6 +55,14 @@ Status list(const Context& context, const std::optional<std::string>& image) {
                             : images_table(answer.value("images", json::array()));
   context.terminal.out << table.format(table_width(context.terminal));
   return {};
+}
+
+}  // namespace
+
+Action define_list(Arguments& arguments) {
+  const auto image = std::make_shared<std::optional<std::string>>();
+  arguments.word(word_image, *image, "Its versions; all images without it");
+  return AskServer([image](const Context& context) { return list(context, *image); });
 }
 
 }  // namespace icbd::cli

@@ -1,6 +1,6 @@
 #include <fmt/format.h>
 
-#include "commands.h"
+#include "command.h"
 #include "format.h"
 
 namespace icbd::cli {
@@ -109,8 +109,6 @@ std::string describe(const json& status) {
          describe_recovery(status);
 }
 
-}  // namespace
-
 Status show_status(const Context& context, bool watch) {
   const Terminal& terminal = context.terminal;
   do {
@@ -119,6 +117,14 @@ Status show_status(const Context& context, bool watch) {
     terminal.out << (context.json ? status.dump(2) + "\n" : describe(status)) << std::flush;
   } while (watch && terminal.pause(watch_interval));
   return {};
+}
+
+}  // namespace
+
+Action define_status(Arguments& arguments) {
+  const auto watch = std::make_shared<bool>(false);
+  arguments.flag("--watch", *watch, "Show it again every second, until it is interrupted");
+  return AskServer([watch](const Context& context) { return show_status(context, *watch); });
 }
 
 }  // namespace icbd::cli

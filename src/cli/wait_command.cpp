@@ -2,7 +2,7 @@
 
 #include "icbd/catalog/names.h"
 
-#include "commands.h"
+#include "command.h"
 #include "format.h"
 #include "progress_bar.h"
 
@@ -10,6 +10,11 @@ namespace icbd::cli {
 namespace {
 
 using nlohmann::json;
+
+struct WaitOptions {
+  std::string version;  // IMAGE, IMAGE@NUMBER or IMAGE@latest
+  std::optional<double> seconds;
+};
 
 constexpr std::chrono::milliseconds poll_interval{200};
 // A version that was just published is known to a cache when it next asks its master.
@@ -92,11 +97,14 @@ class Waiting {
   std::optional<ProgressBar> bar_;
 };
 
-}  // namespace
-
+// One that the server does not know yet may be on its way from the master: that is waited for too,
+// but not for long.
 Status wait_until_complete(const Context& context, const WaitOptions& options) {
   ICBD_ASSIGN(Wanted wanted, parse_wanted(options.version));
-  Result<json> version = Waiting(context, std::move(wanted), options.timeout).run();
+  std::optional<std::chrono::milliseconds> timeout;
+  if (options.seconds)
+    timeout = std::chrono::milliseconds(static_cast<std::int64_t>(*options.seconds * 1000));
+  Result<json> version = Waiting(context, std::move(wanted), timeout).run();
   if (!version) return std::unexpected(std::move(version).error());
   if (context.json)
     context.terminal.out << version->dump(2) << "\n";
@@ -105,6 +113,16 @@ Status wait_until_complete(const Context& context, const WaitOptions& options) {
         "{}@{} is complete, {}\n", printable(version->value("image", "")),
         version->value("number", 0u), format_size(version->value("data_bytes", std::uint64_t{0})));
   return {};
+}
+
+}  // namespace
+
+Action define_wait(Arguments& arguments) {
+  const auto options = std::make_shared<WaitOptions>();
+  arguments.word(word_version, options->version, "Which one; IMAGE alone for its latest");
+  arguments.option("--timeout", word_seconds, options->seconds, "Give up after so many seconds");
+  return AskServer(
+      [options](const Context& context) { return wait_until_complete(context, *options); });
 }
 
 }  // namespace icbd::cli

@@ -16,6 +16,8 @@ enum ExitCode : int {
   exit_usage = 2,
   exit_unreachable = 3,
   exit_not_found = 4,
+  exit_refused = 5,        // in use, held or pinned
+  exit_interrupted = 130,  // by whoever waited; what was asked for goes on
 };
 ExitCode exit_code_of(const Error& error);
 

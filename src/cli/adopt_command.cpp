@@ -2,6 +2,7 @@
 
 #include "icbd/catalog/names.h"
 
+#include "answers.h"
 #include "command.h"
 #include "format.h"
 #include "progress_bar.h"
@@ -20,10 +21,6 @@ struct AdoptOptions {
 };
 
 constexpr std::chrono::milliseconds poll_interval{200};
-
-std::string text(const json& object, const char* key) {
-  return printable(object.value(key, ""));
-}
 
 void print_plan(const Terminal& terminal, const std::string& image, const json& snapshots) {
   terminal.out << fmt::format("would be adopted by {}, in this order:\n", image);
@@ -66,7 +63,7 @@ Result<json> follow(const Context& context, const std::string& job, std::size_t 
     if (bar) bar->update(progress_of_job(report));
     if (!context.terminal.pause(poll_interval))
       return fail(ErrorCode::cancelled,
-                  fmt::format("not waiting any longer; the master goes on with job {}", job));
+                  fmt::format("interrupted; the master goes on with job {}", job));
   }
 }
 
@@ -85,7 +82,7 @@ Status adopt(const Context& context, const AdoptOptions& options,
   const std::string job = started.value("job", "");
   if (options.dry_run || !options.wait) {
     if (context.json)
-      context.terminal.out << started.dump(2) << "\n";
+      print_json(context.terminal, started);
     else if (options.dry_run)
       print_plan(context.terminal, options.image, snapshots);
     else
@@ -94,7 +91,7 @@ Status adopt(const Context& context, const AdoptOptions& options,
   }
   ICBD_ASSIGN(const json report, follow(context, job, snapshots.size()));
   if (context.json)
-    context.terminal.out << report.dump(2) << "\n";
+    print_json(context.terminal, report);
   else
     print_result(context.terminal, report);
   if (report.value("state", "") == "done") return {};

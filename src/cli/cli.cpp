@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "command_line.h"
+#include "complete.h"
+#include "format.h"
 #include "suggest.h"
 
 namespace icbd::cli {
@@ -29,6 +31,9 @@ Result<int> ask(const CommandLine& line, const AskServer& action, const Surround
   const Status done = action(
       {.server = server, .terminal = terminal, .surroundings = surroundings, .json = line.json()});
   if (done) return exit_done;
+  if (done.error().code() == ErrorCode::not_found)
+    if (const std::string better = suggest_names(line.chosen(), server); !better.empty())
+      return fail(ErrorCode::not_found, better);
   return std::unexpected(done.error());
 }
 
@@ -65,6 +70,10 @@ ExitCode exit_code_of(const Error& error) {
 int run(std::span<const std::string> arguments, const Surroundings& surroundings,
         const Terminal& terminal) {
   CommandLine line(surroundings.server.empty() ? default_server : surroundings.server);
+  if (!arguments.empty() && arguments.front() == complete_command) {
+    complete(line, arguments.subspan(1), terminal);
+    return exit_done;
+  }
   try {
     line.parse(arguments);
   } catch (const CLI::Success& request) {  // --help, --version
@@ -76,7 +85,7 @@ int run(std::span<const std::string> arguments, const Surroundings& surroundings
   try {
     const Result<int> code = run_chosen(line, surroundings, terminal);
     if (code) return *code;
-    terminal.errors << fmt::format("icbd: {}\n", code.error().message());
+    terminal.errors << fmt::format("icbd: {}\n", printable(code.error().message()));
     return exit_code_of(code.error());
   } catch (const nlohmann::json::exception& error) {
     terminal.errors << fmt::format("icbd: {} answered in a form that is not known here: {}\n",

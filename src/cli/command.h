@@ -57,11 +57,27 @@ struct Command {
 std::span<const Command> commands();
 
 Action define_adopt(Arguments& arguments);
+Action define_completion(Arguments& arguments);
+Action define_config(Arguments& arguments);
+Action define_doctor(Arguments& arguments);
+Action define_drop(Arguments& arguments);
 Action define_fsck(Arguments& arguments);
+Action define_holds(Arguments& arguments);
 Action define_list(Arguments& arguments);
+Action define_pin(Arguments& arguments);
 Action define_publish(Arguments& arguments);
+Action define_pull(Arguments& arguments);
+Action define_push(Arguments& arguments);
 Action define_receive(Arguments& arguments);
+Action define_show(Arguments& arguments);
 Action define_status(Arguments& arguments);
+Action define_subscribe(Arguments& arguments);
+Action define_subscriptions(Arguments& arguments);
+Action define_tag(Arguments& arguments);
+Action define_unpin(Arguments& arguments);
+Action define_unsubscribe(Arguments& arguments);
+Action define_untag(Arguments& arguments);
+Action define_verify(Arguments& arguments);
 Action define_wait(Arguments& arguments);
 
 }  // namespace icbd::cli

@@ -26,6 +26,10 @@ struct Surroundings {
   std::string server;  // ICBD_SERVER; empty if it is not set
   std::filesystem::path working_directory;
   int input_fd = -1;  // standard input; stays the caller's
+  // Where the daemons' configurations are looked for.
+  std::filesystem::path configuration_directory = "/etc/icbd";
+  // Below which /proc, /sys and /dev are.
+  std::filesystem::path machine_root = "/";
 };
 
 // `arguments` without the program's name. Returns the exit code; every error has been said.

@@ -19,9 +19,9 @@ std::string_view to_string(Verdict verdict);
 struct Finding {
   std::string subject;
   Verdict verdict = Verdict::good;
-  std::string found;
-  std::string cost;    // what it costs that it is so; "" if nothing
-  std::string advice;  // what to do; "" if nothing
+  std::string found = {};
+  std::string cost = {};    // what it costs that it is so; "" if nothing
+  std::string advice = {};  // what to do; "" if nothing
 };
 
 std::vector<Finding> check_machine(const MachineFacts& machine);

@@ -31,7 +31,7 @@ enum class Style { plain, good, busy, bad, faint };
 std::string paint(std::string_view text, Style style, bool colours);
 
 struct Cell {
-  std::string text;
+  std::string text = {};
   Style style = Style::plain;
 };
 

@@ -11,6 +11,7 @@ using nlohmann::json;
 namespace {
 
 const json* find(const json& object, const char* key) {
+  static_cast<void>(object.get_ref<const json::object_t&>());  // find() takes anything
   const auto found = object.find(key);
   return found == object.end() || found->is_null() ? nullptr : &*found;
 }

@@ -23,6 +23,7 @@ struct Scan {
   const CLI::Option* awaited = nullptr;  // the option whose value is being written
   std::string server;
   std::vector<std::string> values;  // positional arguments of the command so far
+  bool is_lost = false;             // something stands there that is no command
 };
 
 const CLI::Option* find_option(const CLI::App& app, const std::string& name) {
@@ -58,7 +59,7 @@ Scan scan_words(const CommandLine& line, std::span<const std::string> before) {
       if (option != nullptr && option->get_type_size() != 0) scan.awaited = option;
     } else if (scan.command == nullptr) {
       scan.command = find_command(line.app(), word);
-      if (scan.command == nullptr) break;
+      if (scan.command == nullptr) scan.is_lost = true;
     } else {
       scan.values.push_back(word);
     }
@@ -93,7 +94,8 @@ class Names {
     if (names.empty()) return names;
     names.emplace_back(catalog::latest_word);
     names.emplace_back(catalog::current_word);
-    for (const auto& [tag, version] : object_in(answer, "tags").items())
+    const json known = object_in(answer, "tags");
+    for (const auto& [tag, version] : known.items())
       if (tag != catalog::current_word) names.push_back(printable(tag));
     return names;
   }
@@ -101,8 +103,8 @@ class Names {
   std::vector<std::string> tags(const std::string& image) const {
     std::vector<std::string> names{std::string(catalog::current_word)};
     if (!catalog::check_image_name(image)) return names;
-    const json answer = ask(fmt::format("/api/images/{}", image));
-    for (const auto& [tag, version] : object_in(answer, "tags").items())
+    const json known = object_in(ask(fmt::format("/api/images/{}", image)), "tags");
+    for (const auto& [tag, version] : known.items())
       if (tag != catalog::current_word) names.push_back(printable(tag));
     return names;
   }
@@ -179,6 +181,7 @@ std::string next_kind(const Scan& scan) {
 
 std::vector<std::string> candidates(const CommandLine& line, const Scan& scan,
                                     const std::string& word) {
+  if (scan.is_lost) return {};
   if (scan.awaited != nullptr) return words_of_kind(kind_of_word(*scan.awaited), scan, word);
   if (word.starts_with('-')) return option_words(line, scan);
   if (scan.command == nullptr) return command_words();

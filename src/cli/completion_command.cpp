@@ -3,13 +3,13 @@
 namespace icbd::cli {
 namespace {
 
-// The words come from `icbd __complete`, which asks the server. bash itself cuts words at the
-// characters of COMP_WORDBREAKS, among them "@", and replaces only what stands behind the last one:
-// so the line is cut here, and what bash keeps is taken off the words.
+// The words come from `icbd __complete`, which asks the server. bash cuts words at the characters of
+// COMP_WORDBREAKS, and replaces only what is handed over as $2: of "win11@st" that is "@st". So the
+// line is cut here, and what bash keeps is taken off the words.
 constexpr std::string_view bash_script = R"bash(# bash completion for icbd
 
 _icbd() {
-  local line=${COMP_LINE:0:COMP_POINT} words=() word breaks kept
+  local line=${COMP_LINE:0:COMP_POINT} words=() word kept
   read -r -a words <<<"$line"
   case $line in
     *[[:space:]]) words+=("") ;;
@@ -32,11 +32,8 @@ _icbd() {
   case ${COMPREPLY[*]-} in
     *@) [[ ${#COMPREPLY[@]} -eq 1 ]] && compopt -o nospace 2>/dev/null ;;
   esac
-  breaks=${COMP_WORDBREAKS//[^@:=]/}
-  if [[ -n $breaks && $word == *["$breaks"]* ]]; then
-    kept=${word%"${word##*["$breaks"]}"}
-    COMPREPLY=("${COMPREPLY[@]#"$kept"}")
-  fi
+  kept=${word%"$2"}
+  COMPREPLY=("${COMPREPLY[@]#"$kept"}")
 }
 
 complete -F _icbd icbd

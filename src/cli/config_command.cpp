@@ -86,10 +86,10 @@ void print(const std::filesystem::path& file, const Configuration& configuration
     const Style style = key.is_default() ? Style::faint : Style::plain;
     std::string standard = key.is_default() ? "as it is" : key.standard;
     if (key.standard.empty()) standard = "required";
-    table.add({{.text = key.label(), .style = style},
-               {.text = key.value, .style = style},
-               {.text = std::move(standard), .style = style},
-               {.text = key.range, .style = style}});
+    table.add_cells({{.text = key.label(), .style = style},
+                     {.text = key.value, .style = style},
+                     {.text = std::move(standard), .style = style},
+                     {.text = key.range, .style = style}});
   }
   print_table(terminal, table);
 }

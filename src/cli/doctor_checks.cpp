@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cstdlib>
 #include <ctime>
 
@@ -162,10 +163,11 @@ Finding check_options(const MountFacts& mount) {
 }
 
 std::optional<std::uint16_t> port_of(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  if (colon == std::string::npos) return std::nullopt;
-  const int port = std::atoi(address.c_str() + colon + 1);
-  return port > 0 ? std::optional(static_cast<std::uint16_t>(port)) : std::nullopt;
+  const std::string_view digits = std::string_view(address).substr(address.rfind(':') + 1);
+  std::uint16_t port = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), port);
+  if (error != std::errc() || port == 0) return std::nullopt;
+  return port;
 }
 
 Finding check_port(const std::string& key, const std::string& address, const MachineFacts& machine,

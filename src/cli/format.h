@@ -42,7 +42,7 @@ class Table {
   explicit Table(std::vector<std::string> header);
   // As many cells as the header has.
   void add(std::vector<std::string> row);
-  void add(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
+  void add_cells(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
   bool empty() const { return rows_.size() == 1; }
   // `width` 0: as wide as it needs. Each line ends with a line feed.
   std::string format(std::size_t width, bool colours = false) const;

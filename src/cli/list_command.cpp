@@ -27,13 +27,13 @@ Table images_table(const json& images) {
 Table versions_table(const json& versions) {
   Table table({"VERSION", "STATE", "TAGS", "PIN", "SIZE", "PUBLISHED", "MESSAGE"});
   for (const json& version : versions)
-    table.add({{.text = std::to_string(version.value("number", 0u))},
-               state_cell(version),
-               {.text = tags_of_version(version)},
-               {.text = version.contains("pin") ? "pinned" : ""},
-               {.text = format_size(number(version, "data_bytes"))},
-               {.text = text(version, "published")},
-               {.text = text(version, "message")}});
+    table.add_cells({{.text = std::to_string(version.value("number", 0u))},
+                     state_cell(version),
+                     {.text = tags_of_version(version)},
+                     {.text = version.contains("pin") ? "pinned" : ""},
+                     {.text = format_size(number(version, "data_bytes"))},
+                     {.text = text(version, "published")},
+                     {.text = text(version, "message")}});
   return table;
 }
 

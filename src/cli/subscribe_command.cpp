@@ -85,12 +85,12 @@ Status show_subscriptions(const Context& context) {
   }
   Table table({"IMAGE", "KEEPS", "STATE", "BEHIND", "WANTED", "ERROR"});
   for (const json& subscription : list_in(answer, "subscriptions"))
-    table.add({{.text = text(subscription, "image")},
-               {.text = describe_wish(subscription)},
-               state_of(subscription),
-               {.text = describe_lag(subscription)},
-               {.text = describe_wanted(subscription)},
-               {.text = text(subscription, "error"), .style = Style::bad}});
+    table.add_cells({{.text = text(subscription, "image")},
+                     {.text = describe_wish(subscription)},
+                     state_of(subscription),
+                     {.text = describe_lag(subscription)},
+                     {.text = describe_wanted(subscription)},
+                     {.text = text(subscription, "error"), .style = Style::bad}});
   if (table.empty())
     context.terminal.out << "there are no subscriptions: versions arrive when they are read or "
                             "pulled\n";

@@ -30,7 +30,8 @@ std::vector<std::string> names_of_versions(const json& answer) {
   std::vector<std::string> names;
   for (const json& version : list_in(answer, "versions"))
     names.push_back(std::to_string(number(version, "number")));
-  for (const auto& [tag, version] : object_in(answer, "tags").items()) names.push_back(tag);
+  const json tags = object_in(answer, "tags");
+  for (const auto& [tag, version] : tags.items()) names.push_back(tag);
   return names;
 }
 

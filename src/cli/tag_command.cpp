@@ -28,8 +28,9 @@ Status tag(const Context& context, const TagOptions& options) {
     ICBD_ASSIGN(const json version, context.server.get(words.path()));
     words.version = std::to_string(number(version, "number"));
   }
-  ICBD_ASSIGN(const json answer, context.server.put(path_of(words.image, options.tag),
-                                                    {{"version", std::stoul(words.version)}}));
+  ICBD_ASSIGN(const VersionNumber target, catalog::parse_version_number(words.version));
+  ICBD_ASSIGN(const json answer,
+              context.server.put(path_of(words.image, options.tag), {{"version", target.value()}}));
   if (context.json)
     print_json(context.terminal, answer);
   else

@@ -52,7 +52,7 @@ TEST_F(CommandsTest, ListFits120Columns) {
       "VERSION  STATE          TAGS             PIN     SIZE     PUBLISHED             MESSAGE\n"
       "7        complete       current, stable  pinned  3.0 MiB  2026-11-20T13:45:00Z  message 7\n"
       "8        arriving 33 %                           3.0 MiB  2026-11-20T13:45:00Z  a message "
-      "that is much too lo…\n");
+      "that is much too long for a t…\n");
 }
 
 TEST_F(CommandsTest, ListAsksOnce) {

@@ -36,13 +36,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 
-# Calls the completion as bash does, with the words as readline has cut them.
+# Calls the completion as bash does: $2 is what readline is going to replace.
 CALL = r"""
 eval "$(icbd completion bash)"
 COMP_LINE=$1 COMP_POINT=${#1} COMP_TYPE=9 COMP_KEY=9
-shift
-COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
-_icbd icbd "${COMP_WORDS[COMP_CWORD]}" ""
+_icbd icbd "$2" ""
 printf '%s\n' "${COMPREPLY[@]}"
 """
 
@@ -63,13 +61,13 @@ class Completion(unittest.TestCase):
         return {"PATH": f"{ICBD.parent}:{os.environ['PATH']}", "ICBD_SERVER": server or self.url,
                 "TERM": "dumb", "HOME": "/nonexistent", "LC_ALL": "C"}
 
-    def complete(self, line, words=None, server=None):
-        """The words that bash is offered; `words` if readline cuts them elsewhere than at blanks."""
-        words = words or line.split(" ")
-        run = subprocess.run(["bash", "--norc", "-c", CALL, "bash", line, *words], text=True,
+    def complete(self, line, replaced=None, server=None):
+        """The words that bash is offered in the place of `replaced`, the last word if not said."""
+        replaced = line.split(" ")[-1] if replaced is None else replaced
+        run = subprocess.run(["bash", "--norc", "-c", CALL, "bash", line, replaced], text=True,
                              capture_output=True, env=self.environment(server), timeout=30)
         self.assertEqual(run.stderr, "")
-        return run.stdout.split()
+        return sorted(run.stdout.split())  # as bash shows them
 
     def test_commands(self):
         self.assertEqual(self.complete("icbd subs"), ["subscribe", "subscriptions"])
@@ -89,12 +87,11 @@ class Completion(unittest.TestCase):
         self.assertEqual(self.complete("icbd pull win1"), ["win10@", "win11@"])
 
     def test_versions_and_tags_behind_the_at_sign(self):
-        # readline cuts at the "@" and replaces what stands behind it.
-        self.assertEqual(self.complete("icbd pull win11@", ["icbd", "pull", "win11", "@"]),
-                         ["1", "12", "2", "current", "latest", "stable"])
-        self.assertEqual(self.complete("icbd drop win11@1 win11@1",
-                                       ["icbd", "drop", "win11", "@", "1", "win11", "@", "1"]),
-                         ["1", "12"])
+        # readline cuts before the "@", and behind other characters.
+        self.assertEqual(self.complete("icbd pull win11@", "@"),
+                         ["@1", "@12", "@2", "@current", "@latest", "@stable"])
+        self.assertEqual(self.complete("icbd drop win11@1 win11@1", "@1"), ["@1", "@12"])
+        self.assertEqual(self.complete("icbd drop win11@1", "1"), ["1", "12"])
 
     def test_tags_of_the_image_that_was_named(self):
         self.assertEqual(self.complete("icbd untag win11 "), ["current", "stable"])
@@ -142,7 +139,8 @@ class Completion(unittest.TestCase):
         while until not in shown:
             ready, _, _ = select.select([master], [], [], max(0, deadline - time.monotonic()))
             self.assertTrue(ready, f"{until!r} did not come; shown: {shown!r}")
-            shown += os.read(master, 4096).decode(errors="replace")
+            for character in os.read(master, 4096).decode(errors="replace"):
+                shown = shown[:-1] if character == "\b" else shown + character
         return shown
 
     def test_a_real_bash_completes_a_version_in_two_steps(self):

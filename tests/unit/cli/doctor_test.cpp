@@ -171,7 +171,8 @@ TEST_F(DoctorTest, AServerThatIsNotThereAndAWrongConfigurationAreThingsToDo) {
   write("wrong.toml", "[kitchen]\n");
   EXPECT_EQ(doctor({"--config", root / "wrong.toml", "--json"}), exit_failed);
   int bad = 0;
-  for (const json& finding : json::parse(out())["findings"])
+  const json report = json::parse(out());
+  for (const json& finding : report["findings"])
     if (finding["verdict"] == "bad") ++bad;
   EXPECT_EQ(bad, 2);
 }

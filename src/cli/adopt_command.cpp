@@ -2,7 +2,8 @@
 
 #include "icbd/catalog/names.h"
 
-#include "commands.h"
+#include "answers.h"
+#include "command.h"
 #include "format.h"
 #include "progress_bar.h"
 
@@ -11,11 +12,15 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::milliseconds poll_interval{200};
+struct AdoptOptions {
+  std::string image;
+  std::vector<std::string> paths;
+  bool keep_order = false;  // as given, not by the time at which they were made
+  bool dry_run = false;
+  bool wait = false;
+};
 
-std::string text(const json& object, const char* key) {
-  return printable(object.value(key, ""));
-}
+constexpr std::chrono::milliseconds poll_interval{200};
 
 void print_plan(const Terminal& terminal, const std::string& image, const json& snapshots) {
   terminal.out << fmt::format("would be adopted by {}, in this order:\n", image);
@@ -58,11 +63,9 @@ Result<json> follow(const Context& context, const std::string& job, std::size_t 
     if (bar) bar->update(progress_of_job(report));
     if (!context.terminal.pause(poll_interval))
       return fail(ErrorCode::cancelled,
-                  fmt::format("not waiting any longer; the master goes on with job {}", job));
+                  fmt::format("interrupted; the master goes on with job {}", job));
   }
 }
-
-}  // namespace
 
 Status adopt(const Context& context, const AdoptOptions& options,
              const std::filesystem::path& working_directory) {
@@ -79,7 +82,7 @@ Status adopt(const Context& context, const AdoptOptions& options,
   const std::string job = started.value("job", "");
   if (options.dry_run || !options.wait) {
     if (context.json)
-      context.terminal.out << started.dump(2) << "\n";
+      print_json(context.terminal, started);
     else if (options.dry_run)
       print_plan(context.terminal, options.image, snapshots);
     else
@@ -88,11 +91,27 @@ Status adopt(const Context& context, const AdoptOptions& options,
   }
   ICBD_ASSIGN(const json report, follow(context, job, snapshots.size()));
   if (context.json)
-    context.terminal.out << report.dump(2) << "\n";
+    print_json(context.terminal, report);
   else
     print_result(context.terminal, report);
   if (report.value("state", "") == "done") return {};
   return fail(ErrorCode::io, "not all snapshots were adopted");
+}
+
+}  // namespace
+
+Action define_adopt(Arguments& arguments) {
+  const auto options = std::make_shared<AdoptOptions>();
+  arguments.word(word_image, options->image, "The image; made if it is new");
+  arguments.words(word_path, options->paths,
+                  "Snapshots on the master, on the repository's filesystem");
+  arguments.flag("--keep-order", options->keep_order,
+                 "Number them as given, not by the time at which they were made");
+  arguments.flag("--dry-run", options->dry_run, "Only say what would be adopted");
+  arguments.flag("--wait", options->wait, "Wait until all of them are versions");
+  return AskServer([options](const Context& context) {
+    return adopt(context, *options, context.surroundings.working_directory);
+  });
 }
 
 }  // namespace icbd::cli

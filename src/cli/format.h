@@ -15,6 +15,8 @@ std::string format_size(std::uint64_t bytes);
 std::string format_duration(std::chrono::seconds duration);
 // "42 %"; 100 only if all is done.
 std::string format_percent(std::uint64_t done, std::uint64_t total);
+// "1 version", "2 versions"
+std::string format_count(std::uint64_t count, std::string_view what);
 
 // Text of others made safe to print: control characters become "?", so that a message cannot
 // steer the terminal.
@@ -24,17 +26,31 @@ std::string shorten(std::string_view text, std::size_t columns);
 // Characters of UTF-8 text.
 std::size_t columns_of(std::string_view text);
 
-// Columns as wide as their widest cell, two spaces apart; the last one takes what is left.
+// What a text means, which a terminal shows as a colour.
+enum class Style { plain, good, busy, bad, faint };
+std::string paint(std::string_view text, Style style, bool colours);
+
+struct Cell {
+  std::string text = {};
+  Style style = Style::plain;
+};
+
+// Columns as wide as their widest cell, two spaces apart. A column without anything in it is left
+// out. Where it does not fit, the last column is cut first, then the widest ones.
 class Table {
  public:
-  explicit Table(std::vector<std::string> header) { rows_.push_back(std::move(header)); }
+  explicit Table(std::vector<std::string> header);
   // As many cells as the header has.
-  void add(std::vector<std::string> row) { rows_.push_back(std::move(row)); }
+  void add(std::vector<std::string> row);
+  void add_cells(std::vector<Cell> row) { rows_.push_back(std::move(row)); }
+  bool empty() const { return rows_.size() == 1; }
   // `width` 0: as wide as it needs. Each line ends with a line feed.
-  std::string format(std::size_t width) const;
+  std::string format(std::size_t width, bool colours = false) const;
 
  private:
-  std::vector<std::vector<std::string>> rows_;
+  std::vector<std::size_t> natural_widths() const;
+
+  std::vector<std::vector<Cell>> rows_;  // the header is the first
 };
 
 }  // namespace icbd::cli

@@ -8,7 +8,7 @@
 #include "icbd/config/config.h"
 #include "icbd/repository/fsck.h"
 
-#include "commands.h"
+#include "command.h"
 #include "format.h"
 #include "progress_bar.h"
 
@@ -18,6 +18,15 @@ namespace {
 using nlohmann::json;
 using repository::Finding;
 using repository::FsckReport;
+
+// The exit code says what was found (as with fsck(8), except that findings that are left are 3).
+enum FsckExitCode : int { fsck_clean = 0, fsck_repaired = 1, fsck_failed = 2, fsck_left = 3 };
+struct FsckArguments {
+  std::string config;  // of these two, one
+  std::string repository;
+  bool repair = false;
+  bool data = false;
+};
 
 constexpr std::chrono::milliseconds poll_interval{200};
 
@@ -111,8 +120,6 @@ void print(const FsckReport& report, const repository::FsckOptions& options,
       options.data ? "" : " without their data", report.findings.size(), left);
 }
 
-}  // namespace
-
 int fsck(const FsckArguments& arguments, const std::filesystem::path& working_directory,
          const Terminal& terminal, bool as_json) {
   const auto complain = [&terminal](const Error& error) {
@@ -128,6 +135,24 @@ int fsck(const FsckArguments& arguments, const std::filesystem::path& working_di
   else
     print(*report, *options, terminal);
   return exit_code_of(*report);
+}
+
+}  // namespace
+
+Action define_fsck(Arguments& arguments) {
+  const auto options = std::make_shared<FsckArguments>();
+  arguments.footer(
+      "Exit codes: 0 nothing was found, 1 all that was found is repaired, 2 it could not be "
+      "checked, 3 findings are left.");
+  arguments.option("--config", word_file, options->config, "The daemon's configuration");
+  arguments.option("--repository", word_directory, options->repository,
+                   "The repository's directory");
+  arguments.exclude("--repository", "--config");
+  arguments.flag("--repair", options->repair, "Put right what can be, and say what was done");
+  arguments.flag("--data", options->data, "Read every byte too");
+  return WorkHere([options](const Place& place) {
+    return fsck(*options, place.surroundings.working_directory, place.terminal, place.json);
+  });
 }
 
 }  // namespace icbd::cli

@@ -5,12 +5,16 @@
 #include <cstdlib>
 #include <iostream>
 #include <string>
-#include <thread>
+#include <string_view>
 #include <vector>
 
 #include "icbd/cli/cli.h"
 
+#include "interrupts.h"
+
 namespace {
+
+using namespace icbd;
 
 unsigned terminal_width() {
   constexpr unsigned usual_width = 80;
@@ -19,27 +23,38 @@ unsigned terminal_width() {
   return size.ws_col;
 }
 
+std::string_view environment(const char* name) {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread runs yet.
+  const char* const value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
+// https://no-color.org: set and not empty, whatever it says.
+bool wants_colours() {
+  return isatty(STDOUT_FILENO) == 1 && environment("NO_COLOR").empty() &&
+         environment("TERM") != "dumb";
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const std::vector<std::string> arguments(argv + 1, argv + argc);
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): no other thread runs yet.
-  const char* const server = std::getenv("ICBD_SERVER");
-  std::error_code ignored;  // then a relative path stays one, and the master refuses it
-  const icbd::SystemClock clock;
-  const icbd::cli::Terminal terminal{.out = std::cout,
-                                     .errors = std::cerr,
-                                     .interactive = isatty(STDOUT_FILENO) == 1,
-                                     .errors_interactive = isatty(STDERR_FILENO) == 1,
-                                     .width = terminal_width(),
-                                     .clock = clock,
-                                     .pause = [](std::chrono::milliseconds duration) {
-                                       std::this_thread::sleep_for(duration);
-                                       return true;
-                                     }};
-  return icbd::cli::run(arguments,
-                        {.server = server == nullptr ? "" : server,
-                         .working_directory = std::filesystem::current_path(ignored),
-                         .input_fd = STDIN_FILENO},
-                        terminal);
+  const cli::Surroundings surroundings = [] {
+    std::error_code ignored;  // then a relative path stays one, and the master refuses it
+    return cli::Surroundings{.server = std::string(environment("ICBD_SERVER")),
+                             .working_directory = std::filesystem::current_path(ignored),
+                             .input_fd = STDIN_FILENO};
+  }();
+  const SystemClock clock;
+  cli::Interrupts interrupts;
+  const cli::Terminal terminal{
+      .out = std::cout,
+      .errors = std::cerr,
+      .interactive = isatty(STDOUT_FILENO) == 1,
+      .errors_interactive = isatty(STDERR_FILENO) == 1,
+      .colours = wants_colours(),
+      .width = terminal_width(),
+      .clock = clock,
+      .pause = [&](std::chrono::milliseconds duration) { return interrupts.pause(duration); }};
+  return cli::run(arguments, surroundings, terminal);
 }

@@ -2,7 +2,7 @@
 
 #include "icbd/catalog/names.h"
 
-#include "commands.h"
+#include "command.h"
 #include "format.h"
 #include "progress_bar.h"
 
@@ -10,6 +10,13 @@ namespace icbd::cli {
 namespace {
 
 using nlohmann::json;
+
+struct PublishOptions {
+  std::string image;
+  std::string path;
+  std::string message;
+  bool no_wait = false;
+};
 
 constexpr std::chrono::milliseconds poll_interval{200};
 
@@ -43,8 +50,6 @@ void print_result(const Terminal& terminal, const json& result) {
                               format_size(result.value("bytes_inherited", std::uint64_t{0})));
 }
 
-}  // namespace
-
 Status publish(const Context& context, const PublishOptions& options,
                const std::filesystem::path& working_directory) {
   ICBD_TRY(catalog::check_image_name(options.image));
@@ -53,7 +58,7 @@ Status publish(const Context& context, const PublishOptions& options,
               context.server.post(fmt::format("/api/images/{}/versions", options.image),
                                   {{"path", path.string()}, {"message", options.message}}));
   const std::string job = started.value("job", "");
-  if (!options.wait) {
+  if (options.no_wait) {
     context.terminal.out << (context.json ? started.dump(2) : fmt::format("job {}", job)) << "\n";
     return {};
   }
@@ -63,6 +68,20 @@ Status publish(const Context& context, const PublishOptions& options,
   else
     print_result(context.terminal, report.value("result", json::object()));
   return {};
+}
+
+}  // namespace
+
+Action define_publish(Arguments& arguments) {
+  const auto options = std::make_shared<PublishOptions>();
+  arguments.word(word_image, options->image, "The image; made if it is new");
+  arguments.word(word_path, options->path, "A subvolume on the master");
+  arguments.option("-m,--message", word_text, options->message, "What is new in this version",
+                   Need::required);
+  arguments.flag("--no-wait", options->no_wait, "Return at once with the job's number");
+  return AskServer([options](const Context& context) {
+    return publish(context, *options, context.surroundings.working_directory);
+  });
 }
 
 }  // namespace icbd::cli

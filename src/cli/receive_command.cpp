@@ -13,7 +13,7 @@
 #include "icbd/sendstream/decoder.h"
 #include "icbd/sendstream/dump.h"
 
-#include "commands.h"
+#include "command.h"
 #include "format.h"
 #include "progress_bar.h"
 
@@ -25,6 +25,12 @@ namespace {
 constexpr int pipe_size = 1024 * 1024;
 constexpr std::size_t piece_size = 256 * 1024;
 constexpr std::chrono::milliseconds progress_interval{200};
+
+struct ReceiveOptions {
+  std::string file;   // "" or "-": standard input
+  std::string path;   // an existing directory; the subvolume is made in it
+  bool dump = false;  // print the stream instead
+};
 
 // Where a stream comes from.
 class Input {
@@ -141,8 +147,7 @@ Error describe_failure(const Error& error, applier::Receiver& receiver) {
           fmt::format("{}; what had arrived of {} was deleted", reason, quote(receiver.name()))};
 }
 
-}  // namespace
-
+// Makes a subvolume of a send stream, or prints the stream, one command a line.
 Status receive(const Terminal& terminal, const ReceiveOptions& options, int input_fd) {
   if (options.dump != options.path.empty())
     return fail(ErrorCode::invalid_argument,
@@ -154,6 +159,25 @@ Status receive(const Terminal& terminal, const ReceiveOptions& options, int inpu
   if (!received) return std::unexpected(describe_failure(received.error(), receiver));
   terminal.out << fmt::format("received {}\n", printable(received->path.string()));
   return {};
+}
+
+}  // namespace
+
+Action define_receive(Arguments& arguments) {
+  const auto options = std::make_shared<ReceiveOptions>();
+  arguments.footer(
+      "Exit code 4: the stream's parent, a version that it shares with, or its file is not there.");
+  arguments.word(word_path, options->path, "A directory on BTRFS; parents are looked for below it",
+                 Need::optional);
+  arguments.option("-f", word_file, options->file,
+                   "Read the stream from here instead of standard input");
+  arguments.flag("--dump", options->dump, "Print the stream, one command a line");
+  return WorkHere([options](const Place& place) -> Result<int> {
+    if (place.json)
+      return fail(ErrorCode::invalid_argument, "--json is for commands that ask a server");
+    ICBD_TRY(receive(place.terminal, *options, place.surroundings.input_fd));
+    return exit_done;
+  });
 }
 
 }  // namespace icbd::cli

@@ -1,6 +1,9 @@
 #include <fmt/format.h>
 
-#include "commands.h"
+#include <sstream>
+
+#include "answers.h"
+#include "command.h"
 #include "format.h"
 
 namespace icbd::cli {
@@ -9,21 +12,10 @@ namespace {
 using nlohmann::json;
 
 constexpr std::chrono::milliseconds watch_interval{1'000};
-constexpr std::string_view clear_screen = "\x1b[H\x1b[2J";
-
-std::uint64_t number(const json& object, const char* key) {
-  return object.value(key, std::uint64_t{0});
-}
-
-std::string text(const json& object, const char* key) {
-  return printable(object.value(key, ""));
-}
-
-// "" where it is null.
-std::string optional_text(const json& object, const char* key) {
-  const json value = object.value(key, json());
-  return value.is_string() ? printable(value.get<std::string>()) : std::string();
-}
+constexpr std::string_view clear_screen = "\x1b[2J";
+constexpr std::string_view to_first_line = "\x1b[H";
+constexpr std::string_view clear_to_line_end = "\x1b[K";
+constexpr std::string_view clear_to_screen_end = "\x1b[J";
 
 std::string line(std::string_view label, std::string_view value) {
   return fmt::format("{:<12}{}\n", label, value);
@@ -53,7 +45,7 @@ std::string describe_arrival(const json& version) {
       format_size(number(progress, "rate_bytes_per_second")));
   if (const std::string phase = text(progress, "phase"); !phase.empty())
     description += "  " + phase;
-  if (const std::string failure = optional_text(progress, "failure"); !failure.empty())
+  if (const std::string failure = text(progress, "failure"); !failure.empty())
     description += ": " + failure;
   return line("arriving", description);
 }
@@ -63,9 +55,9 @@ std::string describe_followed(const json& master) {
   std::string state = reachable ? "reachable" : "not reachable";
   if (master.value("offline", false)) state = "away: reads of what is not here fail at once";
   std::string description = line("master", fmt::format("{}, {}", text(master, "address"), state));
-  if (const std::string error = optional_text(master, "error"); !error.empty())
+  if (const std::string error = text(master, "error"); !error.empty())
     description += line("", error);
-  if (const std::string warning = optional_text(master, "warning"); !warning.empty())
+  if (const std::string warning = text(master, "warning"); !warning.empty())
     description += line("warning", warning);
   for (const json& conflict : master.value("conflicts", json::array()))
     if (conflict.is_string())
@@ -109,16 +101,51 @@ std::string describe(const json& status) {
          describe_recovery(status);
 }
 
+// Over what was shown before, line by line, so that nothing flickers; a line that is longer than
+// the terminal is cut, so that it takes one line.
+void redraw(const Terminal& terminal, const std::string& description) {
+  std::istringstream lines(description);
+  terminal.out << to_first_line;
+  for (std::string line; std::getline(lines, line);)
+    terminal.out << shorten(line, terminal.width) << clear_to_line_end << "\n";
+  terminal.out << clear_to_screen_end << std::flush;
+}
+
+Status show_once(const Context& context) {
+  ICBD_ASSIGN(const json status, context.server.get("/api/status"));
+  if (context.json)
+    print_json(context.terminal, status);
+  else
+    context.terminal.out << describe(status);
+  context.terminal.out << std::flush;
+  return {};
+}
+
+// A server that is restarted meanwhile is waited for.
+Status watch_status(const Context& context) {
+  const Terminal& terminal = context.terminal;
+  if (context.json || !terminal.interactive) {
+    do {
+      ICBD_TRY(show_once(context));
+    } while (terminal.pause(watch_interval));
+    return {};
+  }
+  terminal.out << clear_screen;
+  do {
+    const Result<json> status = context.server.get("/api/status");
+    redraw(terminal, status ? describe(*status) : printable(status.error().message()) + "\n");
+  } while (terminal.pause(watch_interval));
+  return {};
+}
+
 }  // namespace
 
-Status show_status(const Context& context, bool watch) {
-  const Terminal& terminal = context.terminal;
-  do {
-    ICBD_ASSIGN(const json status, context.server.get("/api/status"));
-    if (watch && terminal.interactive && !context.json) terminal.out << clear_screen;
-    terminal.out << (context.json ? status.dump(2) + "\n" : describe(status)) << std::flush;
-  } while (watch && terminal.pause(watch_interval));
-  return {};
+Action define_status(Arguments& arguments) {
+  const auto watch = std::make_shared<bool>(false);
+  arguments.flag("--watch", *watch, "Show it again every second, until it is interrupted");
+  return AskServer([watch](const Context& context) {
+    return *watch ? watch_status(context) : show_once(context);
+  });
 }
 
 }  // namespace icbd::cli

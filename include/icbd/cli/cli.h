@@ -16,6 +16,8 @@ enum ExitCode : int {
   exit_usage = 2,
   exit_unreachable = 3,
   exit_not_found = 4,
+  exit_refused = 5,        // in use, held or pinned
+  exit_interrupted = 130,  // by whoever waited; what was asked for goes on
 };
 ExitCode exit_code_of(const Error& error);
 
@@ -24,6 +26,10 @@ struct Surroundings {
   std::string server;  // ICBD_SERVER; empty if it is not set
   std::filesystem::path working_directory;
   int input_fd = -1;  // standard input; stays the caller's
+  // Where the daemons' configurations are looked for.
+  std::filesystem::path configuration_directory = "/etc/icbd";
+  // Below which /proc, /sys and /dev are.
+  std::filesystem::path machine_root = "/";
 };
 
 // `arguments` without the program's name. Returns the exit code; every error has been said.

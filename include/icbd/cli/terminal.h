@@ -14,6 +14,7 @@ struct Terminal {
   std::ostream& errors;
   bool interactive = false;         // `out` is a terminal: bars that move, tables that fit
   bool errors_interactive = false;  // `errors` is one
+  bool colours = false;             // `out` shows them, and they are wanted
   unsigned width = 80;              // in columns
   const Clock& clock;
   // Waits; false if whoever sits there wants to stop.

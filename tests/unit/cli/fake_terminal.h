@@ -16,6 +16,7 @@ struct FakeTerminal {
     return {.out = out,
             .errors = errors,
             .interactive = interactive,
+            .colours = colours,
             .width = width,
             .clock = clock,
             .pause = [this](std::chrono::milliseconds duration) {
@@ -24,6 +25,7 @@ struct FakeTerminal {
             }};
   }
 
+  bool colours = false;
   std::ostringstream out;
   std::ostringstream errors;
   ManualClock clock;

@@ -6,11 +6,13 @@
 
 #include "icbd/cli/cli.h"
 
-#include "commands.h"
 #include "fake_terminal.h"
 
 namespace icbd::cli {
 namespace {
+
+// As its --help says.
+constexpr int fsck_failed = 2;
 
 using ::testing::HasSubstr;
 

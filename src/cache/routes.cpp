@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "icbd/base/clock.h"
 #include "icbd/btrfs/space.h"
 #include "icbd/rest/api.h"
 
@@ -132,6 +133,7 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                        {"reason", refusal.error.message()}});
   return rest::Response{.body = {{"role", "cache"},
                                  {"version", ICBD_VERSION},
+                                 {"time", format_utc(SystemClock().wall())},
                                  {"repository", std::move(repository)},
                                  {"master", describe_master(subjects)},
                                  {"view", describe_view(subjects.configuration, *table)},

@@ -3,9 +3,9 @@
 namespace icbd::cli {
 namespace {
 
-// The words come from `icbd __complete`, which asks the server. bash cuts words at the characters of
-// COMP_WORDBREAKS, and replaces only what is handed over as $2: of "win11@st" that is "@st". So the
-// line is cut here, and what bash keeps is taken off the words.
+// The words come from `icbd __complete`, which asks the server. bash cuts words at the characters
+// of COMP_WORDBREAKS, and replaces only what is handed over as $2: of "win11@st" that is "@st". So
+// the line is cut here, and what bash keeps is taken off the words.
 constexpr std::string_view bash_script = R"bash(# bash completion for icbd
 
 _icbd() {

@@ -39,6 +39,7 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
   ICBD_ASSIGN(const auto versions, catalog.versions());
   return rest::Response{.body = {{"role", "master"},
                                  {"version", ICBD_VERSION},
+                                 {"time", format_utc(SystemClock().wall())},
                                  {"repository", std::move(repository)},
                                  {"data", describe_data_service(subjects)},
                                  {"events", {{"listeners", subjects.events.listeners()}}},

@@ -7,6 +7,7 @@
 #include "doctor_checks.h"
 #include "doctor_facts.h"
 #include "fake_server.h"
+#include "harness/temporary_directory.h"
 
 namespace icbd::cli {
 namespace {
@@ -17,8 +18,7 @@ using ::testing::UnorderedElementsAre;
 
 // A machine made of files.
 struct DoctorTest : testing::CliTest {
-  DoctorTest() : root(std::filesystem::path(::testing::TempDir()) / "icbd-doctor") {
-    std::filesystem::remove_all(root);
+  DoctorTest() {
     write("proc/sys/kernel/osrelease", "6.12.9-amd64\n");
     write("proc/meminfo", "MemTotal:        4194304 kB\nMemFree:  1 kB\n");
     write("proc/net/tcp",
@@ -40,8 +40,6 @@ struct DoctorTest : testing::CliTest {
     write(filesystem + "allocation/metadata/dup/total_bytes", "1073741824\n");
     std::filesystem::create_directories(repository());
   }
-  ~DoctorTest() override { std::filesystem::remove_all(root); }
-
   std::string repository() const { return root / "srv/icbd"; }
   void write(const std::string& file, const std::string& text) const {
     std::filesystem::create_directories((root / file).parent_path());
@@ -64,7 +62,8 @@ struct DoctorTest : testing::CliTest {
                {"master", {{"address", "imgs.example:5010"}, {"reachable", true}}}});
   }
 
-  const std::filesystem::path root;
+  const harness::TemporaryDirectory directory = harness::TemporaryDirectory::create().value();
+  const std::filesystem::path& root = directory.path();
 };
 
 Verdict verdict_on(const std::vector<Finding>& findings, const std::string& subject) {

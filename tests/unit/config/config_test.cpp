@@ -259,8 +259,9 @@ TEST(Setting, IsCheckedAsTheFileIsAndNamedInTheError) {
   EXPECT_EQ(setting_error("mountpoint=/x"),
             "--set mountpoint=/x: unknown key \"mountpoint\"; it belongs in [view]");
   EXPECT_EQ(setting_error("view=/x"), "--set view=/x: [view] must be a table, not a text");
-  EXPECT_EQ(setting_error("policy.setuid=true\nx=1"),
-            "--set \"policy.setuid=true\\x0ax=1\": [policy] setuid must be true or false, not a text");
+  EXPECT_EQ(
+      setting_error("policy.setuid=true\nx=1"),
+      "--set \"policy.setuid=true\\x0ax=1\": [policy] setuid must be true or false, not a text");
   EXPECT_THAT(setting_error("rest.listen=0.0.0.0:5009"), HasSubstr("insecure_plaintext = true"));
   for (const char* text : {"", "fetch.fill", "=never"})
     EXPECT_THAT(setting_error(text), HasSubstr("must be TABLE.KEY=VALUE")) << text;

@@ -241,7 +241,7 @@ TEST_F(MountTest, StartsAServiceWhereSystemdRuns) {
   const std::string output = output_of(std::string(with_systemd) + R"(
     mount -t icbd 127.0.0.1:/ "$MOUNTPOINT" -o "_netdev,$options"
     cat "$MOUNTPOINT/image/1/file"
-    grep -c "systemctl start icbd-cache@$(systemd-escape -p "$MOUNTPOINT").service" /run/fake/log
+    grep -cF "systemctl start icbd-cache@$(systemd-escape -p "$MOUNTPOINT").service" /run/fake/log
     if [ -e "$FOLDER/mount.log" ]; then echo "the helper started it"; fi
   )");
   EXPECT_EQ(output, "hello\n1\n");

@@ -1,5 +1,5 @@
 // The Debian packages: what is in them, and what installing, upgrading, removing and purging them
-// does. The second in a fresh Debian 12, fetched with debootstrap: only with ICBD_LONG=1.
+// does, in a fresh Debian 12 that debootstrap fetches. Minutes long: only with ICBD_LONG=1.
 
 #include <gmock/gmock.h>
 
@@ -21,6 +21,7 @@ class PackagesTest : public ::testing::Test {
  protected:
   void SetUp() override {
     ICBD_SKIP_UNLESS_ROOT();
+    if (!is_long_run()) GTEST_SKIP() << "builds packages and fetches a Debian; set ICBD_LONG=1";
     auto folder = harness::TemporaryDirectory::create();
     ASSERT_DONE(folder);
     folder_.emplace(std::move(*folder));
@@ -93,8 +94,9 @@ mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | gr
 debootstrap --variant=minbase bookworm "$CHROOT" "$mirror" > debootstrap.log 2>&1 || { tail debootstrap.log; exit 1; }
 for file in /etc/apt/apt.conf.d/*proxy*; do if [ -e "$file" ]; then cp "$file" "$CHROOT/etc/apt/apt.conf.d/"; fi; done
 mount -t proc proc "$CHROOT/proc"
-mkdir -p "$CHROOT/packages" "$CHROOT/packages2" "$CHROOT/srv/icbd"
-mount -o bind "$STORE" "$CHROOT/srv/icbd"
+mkdir -p "$CHROOT/packages" "$CHROOT/packages2"
+mount -o bind "$STORE" "$CHROOT/srv"
+mkdir "$CHROOT/srv/icbd"
 cp icbd_*.deb icbd-master_*.deb icbd-cache_*.deb "$CHROOT/packages"
 for file in "$CHROOT"/packages/*.deb; do
   dpkg-deb -R "$file" unpacked
@@ -114,15 +116,14 @@ with_master() {
   wait $master
 }
 publish() {
-  btrfs subvolume create "$CHROOT/srv/icbd/.live" > /dev/null
-  echo hello > "$CHROOT/srv/icbd/.live/file"
-  inside icbd --server "$server" publish win11 /srv/icbd/.live -m first
+  btrfs subvolume create "$CHROOT/srv/live" > /dev/null
+  echo hello > "$CHROOT/srv/live/file"
+  inside icbd --server "$server" publish win11 /srv/live -m first
 }
 list() { inside icbd --server "$server" list win11; }
 )bash";
 
 TEST_F(PackagesTest, VersionsSurviveUpgradeRemovalAndPurge) {
-  if (!is_long_run()) GTEST_SKIP() << "fetches a Debian; set ICBD_LONG=1";
   auto store = harness::LoopBtrfs::create();
   ASSERT_DONE(store);
   std::ofstream(folder_->path() / "script") << prelude << R"bash(

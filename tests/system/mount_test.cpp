@@ -20,7 +20,8 @@ constexpr const char* prelude = R"bash(
 set -eu
 mount -t tmpfs tmpfs /run
 mkdir -p /run/layers/upper /run/layers/work /run/lock
-mount -t overlay -o lowerdir=/usr/sbin,upperdir=/run/layers/upper,workdir=/run/layers/work overlay /usr/sbin
+layers=upperdir=/run/layers/upper,workdir=/run/layers/work
+mount -t overlay -o lowerdir=/usr/sbin,$layers overlay /usr/sbin
 ln -sf "$HELPER" /usr/sbin/mount.icbd
 ln -sf "$PROGRAMS/icbd-cache" /usr/sbin/icbd-cache
 attempt() {
@@ -38,8 +39,8 @@ wait_until() {
   echo "timed out: $*"
   return 1
 }
-options="data_port=$PORT,repository=$REPOSITORY,set=rest.listen=127.0.0.1:0,set=fetch.fill_threshold=0"
-options="$options,log=$FOLDER/mount.log"
+options="data_port=$PORT,repository=$REPOSITORY,log=$FOLDER/mount.log"
+options="$options,set=rest.listen=127.0.0.1:0,set=fetch.fill_threshold=0"
 )bash";
 
 class MountTest : public SiteTest {
@@ -92,7 +93,8 @@ TEST_F(MountTest, MountsUnmountsAndMountsAgainAtOnce) {
 
 TEST_F(MountTest, MountsFromFstabOnce) {
   EXPECT_EQ(output_of(R"(
-    echo "127.0.0.1:/ $MOUNTPOINT icbd _netdev,nofail,noexec,x-systemd.automount,$options 0 0" > /run/fstab
+    boot=_netdev,nofail,noexec,x-systemd.automount
+    echo "127.0.0.1:/ $MOUNTPOINT icbd $boot,$options 0 0" > /run/fstab
     mount -T /run/fstab -a
     findmnt -n "$MOUNTPOINT" -o OPTIONS | grep -o 'ro,nosuid,nodev,noexec'
     mount -T /run/fstab -a  # mounted already: nothing to do
@@ -106,7 +108,8 @@ TEST_F(MountTest, MountsFromFstabOnce) {
 TEST_F(MountTest, TakesTheConfigurationFromTheUsualPlace) {
   EXPECT_EQ(output_of(R"(
     mkdir -p /run/layers/etc /run/layers/etc-work
-    mount -t overlay -o lowerdir=/etc,upperdir=/run/layers/etc,workdir=/run/layers/etc-work overlay /etc
+    layers=upperdir=/run/layers/etc,workdir=/run/layers/etc-work
+    mount -t overlay -o lowerdir=/etc,$layers overlay /etc
     mkdir /etc/icbd
     cat > /etc/icbd/cache.toml <<END
 [repository]
@@ -228,7 +231,8 @@ case $1 in
     . "/run/icbd/$instance.env"
     rm -f /run/fake/ready
     mkfifo /run/fake/ready
-    setsid icbd-cache --config "$ICBD_CONFIG" --set "view.mountpoint=$(systemd-escape -u -p "$instance")" \
+    mountpoint=$(systemd-escape -u -p "$instance")
+    setsid icbd-cache --config "$ICBD_CONFIG" --set "view.mountpoint=$mountpoint" \
       $ICBD_SETTINGS > /run/fake/ready 2>> /run/fake/daemon.log &
     grep -q ' ready ' /run/fake/ready ;;
 esac

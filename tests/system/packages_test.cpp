@@ -76,8 +76,9 @@ TEST_F(PackagesTest, TheLibraryCanBeBuiltAgainst) {
 int main() { return icbd::sha256({}).to_string().size() == 64 ? 0 : 1; }
 END
     pc=$(dirname root/usr/lib/*/pkgconfig/icbd.pc)
-    flags=$(PKG_CONFIG_PATH=$pc pkg-config --define-variable=prefix=$PWD/root/usr --cflags --libs icbd)
-    g++ -std=c++23 reader.cpp -o reader $flags
+    export PKG_CONFIG_PATH=$pc
+    g++ -std=c++23 reader.cpp -o reader \
+      $(pkg-config --define-variable=prefix=$PWD/root/usr --cflags --libs icbd)
     ./reader
   )");
   EXPECT_EQ(built.exit_code, 0) << built.output;
@@ -90,9 +91,13 @@ set -eu
 export DEBIAN_FRONTEND=noninteractive LC_ALL=C
 CHROOT=$PWD/chroot
 inside() { chroot "$CHROOT" "$@"; }
-mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' | grep '/debian/*$' | head -n 1)
-debootstrap --variant=minbase bookworm "$CHROOT" "$mirror" > debootstrap.log 2>&1 || { tail debootstrap.log; exit 1; }
-for file in /etc/apt/apt.conf.d/*proxy*; do if [ -e "$file" ]; then cp "$file" "$CHROOT/etc/apt/apt.conf.d/"; fi; done
+quietly() { "$@" > log 2>&1 || { tail log; exit 1; } }
+mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' |
+  grep '/debian/*$' | head -n 1)
+quietly debootstrap --variant=minbase bookworm "$CHROOT" "$mirror"
+for file in /etc/apt/apt.conf.d/*proxy*; do
+  if [ -e "$file" ]; then cp "$file" "$CHROOT/etc/apt/apt.conf.d/"; fi
+done
 mount -t proc proc "$CHROOT/proc"
 mkdir -p "$CHROOT/packages" "$CHROOT/packages2"
 mount -o bind "$STORE" "$CHROOT/srv"
@@ -128,14 +133,14 @@ TEST_F(PackagesTest, VersionsSurviveUpgradeRemovalAndPurge) {
   ASSERT_DONE(store);
   std::ofstream(folder_->path() / "script") << prelude << R"bash(
     inside apt-get -qq update
-    inside sh -c 'apt-get -qq -y --no-install-recommends install /packages/*.deb' > install.log 2>&1 || { tail install.log; exit 1; }
+    quietly inside sh -c 'apt-get -qq -y --no-install-recommends install /packages/*.deb'
     inside icbd-cache --config /etc/icbd/cache.toml --check-config
     with_master publish
     echo '# mine' >> "$CHROOT/etc/icbd/master.toml"
     find "$CHROOT/srv/icbd" ! -name 'catalog*' | sort > before
 
     echo "--- upgrade"
-    inside sh -c 'apt-get -qq -y install /packages2/*.deb' > upgrade.log 2>&1 || { tail upgrade.log; exit 1; }
+    quietly inside sh -c 'apt-get -qq -y install /packages2/*.deb'
     inside dpkg-query -W -f '${Package} ${Version}\n' icbd-master
     tail -n 1 "$CHROOT/etc/icbd/master.toml"
     with_master list

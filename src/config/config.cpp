@@ -64,11 +64,11 @@ bool lies_in(const std::filesystem::path& inner, const std::filesystem::path& ou
 Status check_apart(const std::string& name, const std::filesystem::path& repository,
                    const std::filesystem::path& mountpoint) {
   if (!lies_in(repository, mountpoint) && !lies_in(mountpoint, repository)) return {};
-  return fail(ErrorCode::invalid_argument,
-              fmt::format("{}{}[repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
-                          "outside each other: the view would hide the repository, or stand in it",
-                          name, name.empty() ? "" : ": ", repository.string(),
-                          mountpoint.string()));
+  return fail(
+      ErrorCode::invalid_argument,
+      fmt::format("{}{}[repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
+                  "outside each other: the view would hide the repository, or stand in it",
+                  name, name.empty() ? "" : ": ", repository.string(), mountpoint.string()));
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "icbd/master/master.h"
 
+#include <sys/vfs.h>
+
 #include <optional>
 
 #include "icbd/fs/view.h"
@@ -20,6 +22,7 @@ namespace icbd::master {
 // In the order in which each part needs the ones before it.
 struct Master::State {
   Logger logger;
+  std::filesystem::path mountpoint;
   std::unique_ptr<repository::Repository> repository;
   std::string rest_address;
   std::string data_address;
@@ -70,6 +73,7 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
   std::unique_ptr<Master> master(new Master(std::make_unique<State>()));
   State& state = *master->state_;
   state.logger = logger;
+  state.mountpoint = configuration.mountpoint;
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
   ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
   // Both ports before either service, so that a port that is taken is found before anyone is
@@ -134,6 +138,10 @@ void Master::reconfigure(const config::Master& configuration) {
 
 Status Master::healthy() {
   ICBD_TRY(state_->repository->catalog().change_number());
+  if (state_->mountpoint.empty()) return {};
+  // Only whether it is answered counts: a master goes on when its view is unmounted.
+  struct statfs view{};
+  static_cast<void>(::statfs(state_->mountpoint.c_str(), &view));
   return {};
 }
 

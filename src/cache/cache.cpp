@@ -1,5 +1,7 @@
 #include "icbd/cache/cache.h"
 
+#include <linux/magic.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <array>
@@ -57,6 +59,8 @@ std::vector<fs::ViewDirectory> directories_of(const config::Cache& configuration
 
 // In the order in which each part needs the ones before it.
 struct Cache::State {
+  Logger logger;
+  std::filesystem::path mountpoint;
   SystemClock clock;
   std::unique_ptr<repository::Repository> repository;
   std::optional<wire::RemoteSource> source;
@@ -74,6 +78,8 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
                                             std::function<void()> on_unmounted) {
   std::unique_ptr<Cache> cache(new Cache(std::make_unique<State>()));
   State& state = *cache->state_;
+  state.logger = logger;
+  state.mountpoint = configuration.mountpoint;
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
   ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
   ICBD_ASSIGN(unique_fd rest_socket, wire::listen_on(configuration.rest_listen));
@@ -90,7 +96,9 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
                         fill_policy(configuration.fill) != replicator::FillPolicy::never);
   ICBD_ASSIGN(state.view, fs::View::mount(*state.library,
                                           {.mountpoint = configuration.mountpoint,
-                                           .source = configuration.master_data,
+                                           .source = configuration.view_source.empty()
+                                                         ? configuration.master_data
+                                                         : configuration.view_source,
                                            .directories = directories_of(configuration),
                                            .on_end = std::move(on_unmounted)},
                                           logger));
@@ -128,6 +136,22 @@ void Cache::stop() {
   state.replicator.reset();
   state.source.reset();
   state.repository.reset();
+}
+
+void Cache::reconfigure(const config::Cache& configuration) {
+  // The level was checked with the configuration.
+  static_cast<void>(set_level(*state_->logger, configuration.log_level));
+}
+
+Status Cache::healthy() {
+  ICBD_TRY(state_->repository->catalog().change_number());
+  // Answered by a thread of the view, through the kernel.
+  struct statfs view{};
+  if (::statfs(state_->mountpoint.c_str(), &view) != 0)
+    return fail_errno("statfs " + state_->mountpoint.string());
+  if (view.f_type != FUSE_SUPER_MAGIC)
+    return fail(ErrorCode::io, state_->mountpoint.string() + ": something else is mounted here");
+  return {};
 }
 
 const std::string& Cache::rest_address() const {

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "icbd/base/file.h"
+#include "icbd/base/quote.h"
 
 #include "document.h"
 
@@ -15,16 +16,43 @@ namespace {
 constexpr std::size_t file_length_max = 1024 * 1024;
 
 Result<std::string> read_text(const std::filesystem::path& file) {
+  if (file.empty()) return std::string();
   const auto content = icbd::read_file(file, file_length_max);
   if (!content) return std::unexpected(content.error().with_context("configuration"));
   return std::string(as_text(*content));
 }
 
 template <typename Configuration>
-Result<Configuration> parse(std::string_view text, const std::string& name) {
+Result<Configuration> parse(std::string_view text, const std::string& name, Settings settings) {
   Configuration configuration;
-  ICBD_TRY(read_document(text, name, keys_of(configuration)));
+  ICBD_TRY(read_document(text, name, settings, keys_of(configuration)));
   return configuration;
+}
+
+// Makes `to` what `from` is, if they differ; both are the same key's.
+bool copy_value(const Key& from, const Key& to) {
+  return std::visit(
+      [&](const auto& source) {
+        const auto& target = std::get<std::decay_t<decltype(source)>>(to.target);
+        if (*source.value == *target.value) return false;
+        *target.value = *source.value;
+        return true;
+      },
+      from.target);
+}
+
+template <typename Configuration>
+Reload<Configuration> plan(const Configuration& running, Configuration read_again) {
+  Reload<Configuration> reload{.effective = running, .changed = {}, .deferred = {}};
+  Configuration rest = running;  // takes what has to wait, which is forgotten
+  const std::vector<Key> from = keys_of(read_again);
+  const std::vector<Key> now = keys_of(reload.effective);
+  const std::vector<Key> later = keys_of(rest);
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (!copy_value(from[i], from[i].reloadable ? now[i] : later[i])) continue;
+    (from[i].reloadable ? reload.changed : reload.deferred).push_back(label(from[i]));
+  }
+  return reload;
 }
 
 // `inner` is `outer` or below it.
@@ -36,10 +64,11 @@ bool lies_in(const std::filesystem::path& inner, const std::filesystem::path& ou
 Status check_apart(const std::string& name, const std::filesystem::path& repository,
                    const std::filesystem::path& mountpoint) {
   if (!lies_in(repository, mountpoint) && !lies_in(mountpoint, repository)) return {};
-  return fail(ErrorCode::invalid_argument,
-              fmt::format("{}: [repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
-                          "outside each other: the view would hide the repository, or stand in it",
-                          name, repository.string(), mountpoint.string()));
+  return fail(
+      ErrorCode::invalid_argument,
+      fmt::format("{}{}[repository] path \"{}\" and [view] mountpoint \"{}\" must lie "
+                  "outside each other: the view would hide the repository, or stand in it",
+                  name, name.empty() ? "" : ": ", repository.string(), mountpoint.string()));
 }
 
 }  // namespace
@@ -50,24 +79,44 @@ std::string master_rest_of(const Cache& cache) {
   return cache.master_data.substr(0, cache.master_data.rfind(':') + 1).append(rest_port);
 }
 
-Result<Master> load_master(const std::filesystem::path& file) {
-  ICBD_ASSIGN(const std::string text, read_text(file));
-  return parse_master(text, file.string());
+Result<Setting> parse_setting(std::string_view text) {
+  const std::size_t equals = text.find('=');
+  const bool printable = std::ranges::all_of(text, [](char c) { return c >= ' ' && c <= '~'; });
+  std::string name = "--set " + (printable ? std::string(text) : quote(text));
+  if (equals == std::string_view::npos || equals == 0)
+    return fail(ErrorCode::invalid_argument,
+                "--set " + quote(text) + ": must be TABLE.KEY=VALUE, such as fetch.fill=never");
+  return Setting{.key = std::string(text.substr(0, equals)),
+                 .value = std::string(text.substr(equals + 1)),
+                 .name = std::move(name)};
 }
 
-Result<Cache> load_cache(const std::filesystem::path& file) {
+Result<Master> load_master(const std::filesystem::path& file, Settings settings) {
   ICBD_ASSIGN(const std::string text, read_text(file));
-  return parse_cache(text, file.string());
+  return parse_master(text, file.string(), settings);
 }
 
-Result<Master> parse_master(std::string_view text, const std::string& name) {
-  ICBD_ASSIGN(Master master, parse<Master>(text, name));
+Result<Cache> load_cache(const std::filesystem::path& file, Settings settings) {
+  ICBD_ASSIGN(const std::string text, read_text(file));
+  return parse_cache(text, file.string(), settings);
+}
+
+Result<Master> parse_master(std::string_view text, const std::string& name, Settings settings) {
+  ICBD_ASSIGN(Master master, parse<Master>(text, name, settings));
   if (!master.mountpoint.empty()) ICBD_TRY(check_apart(name, master.repository, master.mountpoint));
   return master;
 }
 
-Result<Cache> parse_cache(std::string_view text, const std::string& name) {
-  ICBD_ASSIGN(Cache cache, parse<Cache>(text, name));
+Reload<Master> plan_reload(const Master& running, const Master& read_again) {
+  return plan(running, read_again);
+}
+
+Reload<Cache> plan_reload(const Cache& running, const Cache& read_again) {
+  return plan(running, read_again);
+}
+
+Result<Cache> parse_cache(std::string_view text, const std::string& name, Settings settings) {
+  ICBD_ASSIGN(Cache cache, parse<Cache>(text, name, settings));
   ICBD_TRY(check_apart(name, cache.repository, cache.mountpoint));
   return cache;
 }

@@ -36,6 +36,7 @@ struct FormatValue {
     return quote(*target.value ? (*target.value)->to_string() : std::string());
   }
   std::string operator()(const NodeNameTarget& target) const { return quote(*target.value); }
+  std::string operator()(const TextTarget& target) const { return quote(*target.value); }
   std::string operator()(const DurationTarget& target) const {
     return fmt::format("{}", seconds(*target.value));
   }
@@ -61,6 +62,7 @@ struct FormatRange {
   std::string operator()(const NodeNameTarget&) const {
     return "A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
   }
+  std::string operator()(const TextTarget&) const { return "one line of text"; }
   std::string operator()(const DurationTarget& target) const {
     return fmt::format("{} to {} seconds", seconds(target.min), seconds(target.max));
   }

@@ -24,6 +24,8 @@ using Fault = std::optional<std::string>;
 
 // Linux: HOST_NAME_MAX.
 constexpr std::size_t node_name_length = 64;
+// Of a text that is only shown.
+constexpr std::size_t text_length = 255;
 
 std::string_view kind_of(const toml::node& node) {
   switch (node.type()) {
@@ -202,6 +204,16 @@ struct ReadValue {
     return {};
   }
 
+  Fault operator()(const TextTarget& target) const {
+    std::string text;
+    if (Fault fault = read_text(node, text)) return fault;
+    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' '; };
+    if (text.size() > text_length || std::ranges::any_of(text, is_control))
+      return fmt::format("must be at most {} bytes on one line", text_length);
+    *target.value = text;
+    return {};
+  }
+
   Fault operator()(const DurationTarget& target) const {
     if (!node.is_number()) return must_be("a number of seconds", node);
     using Seconds = std::chrono::duration<double>;
@@ -226,14 +238,12 @@ struct ReadValue {
   }
 };
 
-std::string label(const Key& key) {
-  return key.table.empty() ? std::string(key.name) : fmt::format("[{}] {}", key.table, key.name);
-}
-
+// A file, or one setting, which is a document of one key.
 class Document {
  public:
-  Document(const toml::table& root, const std::string& name, std::span<const Key> keys)
-      : root_(root), name_(name), keys_(keys) {}
+  enum class Kind : std::uint8_t { file, setting };
+  Document(toml::table root, std::string name, Kind kind, std::span<const Key> keys)
+      : root_(std::move(root)), name_(std::move(name)), kind_(kind), keys_(keys) {}
 
   // Everything that stands in the document must be known.
   Status check_known() const {
@@ -249,14 +259,13 @@ class Document {
     return {};
   }
 
+  bool has(const Key& key) const { return find(key) != nullptr; }
+
+  // The key is there.
   Status read(const Key& key) const {
-    const toml::node* const node = find(key);
-    if (!node) {
-      if (!key.required) return {};
-      return fail(ErrorCode::invalid_argument, fmt::format("{}: {} is missing", name_, label(key)));
-    }
-    if (const Fault fault = std::visit(ReadValue{*node}, key.target))
-      return refuse(node->source(), label(key) + " " + *fault);
+    const toml::node& node = *find(key);
+    if (const Fault fault = std::visit(ReadValue{node}, key.target))
+      return refuse(node.source(), label(key) + " " + *fault);
     return {};
   }
 
@@ -309,13 +318,51 @@ class Document {
 
   std::unexpected<Error> refuse(const toml::source_region& where, std::string_view reason) const {
     return fail(ErrorCode::invalid_argument,
-                fmt::format("{}:{}: {}", name_, where.begin.line, reason));
+                kind_ == Kind::setting ? fmt::format("{}: {}", name_, reason)
+                                       : fmt::format("{}:{}: {}", name_, where.begin.line, reason));
   }
 
-  const toml::table& root_;
-  const std::string& name_;
+  toml::table root_;
+  std::string name_;
+  Kind kind_;
   std::span<const Key> keys_;
 };
+
+// What a setting says, with the type that its key wants where the text can be read as that: people
+// type `--set node.name=7` and mean a text. What cannot is left a text, which the key refuses.
+toml::table value_of(std::string_view text, bool wants_text) {
+  const bool quoted = text.starts_with('"') || text.starts_with('\'');
+  if (!wants_text || quoted) {
+    try {
+      toml::table parsed = toml::parse("value = " + std::string(text));
+      if (parsed.size() == 1) return parsed;  // a line break would let more keys in
+    } catch (const toml::parse_error&) {      // NOLINT(bugprone-empty-catch): then it is a text
+    }
+  }
+  return toml::table{{"value", text}};
+}
+
+toml::table table_of(const Setting& setting, std::span<const Key> keys) {
+  const std::size_t dot = setting.key.find('.');
+  const std::string table = dot == std::string::npos ? "" : setting.key.substr(0, dot);
+  const std::string name = dot == std::string::npos ? setting.key : setting.key.substr(dot + 1);
+  const auto key = std::ranges::find_if(
+      keys, [&](const Key& known) { return known.table == table && known.name == name; });
+  const toml::table parsed = value_of(setting.value, key == keys.end() || takes_text(key->target));
+  toml::table inner;
+  inner.insert(name, *parsed.get("value"));
+  if (table.empty()) return inner;
+  return toml::table{{table, std::move(inner)}};
+}
+
+std::unexpected<Error> missing(const Key& key, const std::string& name) {
+  if (!name.empty())
+    return fail(ErrorCode::invalid_argument, fmt::format("{}: {} is missing", name, label(key)));
+  const std::string dot = key.table.empty() ? "" : ".";
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("{} is missing: name a file with --config, or set it with --set {}{}{}=…",
+                          label(key), key.table, dot, key.name));
+}
 
 Result<toml::table> parse(std::string_view text, const std::string& name) {
   try {
@@ -328,11 +375,23 @@ Result<toml::table> parse(std::string_view text, const std::string& name) {
 
 }  // namespace
 
-Status read_document(std::string_view text, const std::string& name, std::span<const Key> keys) {
-  ICBD_ASSIGN(const toml::table root, parse(text, name));
-  const Document document(root, name, keys);
-  ICBD_TRY(document.check_known());
-  for (const Key& key : keys) ICBD_TRY(document.read(key));
+Status read_document(std::string_view text, const std::string& name, Settings settings,
+                     std::span<const Key> keys) {
+  ICBD_ASSIGN(toml::table root, parse(text, name));
+  std::vector<Document> documents;
+  documents.emplace_back(std::move(root), name, Document::Kind::file, keys);
+  for (const Setting& setting : settings)
+    documents.emplace_back(table_of(setting, keys), setting.name, Document::Kind::setting, keys);
+  for (const Document& document : documents) ICBD_TRY(document.check_known());
+  for (const Key& key : keys) {
+    const auto last =
+        std::ranges::find_if(documents.rbegin(), documents.rend(),
+                             [&](const Document& document) { return document.has(key); });
+    if (last != documents.rend())
+      ICBD_TRY(last->read(key));
+    else if (key.required)
+      return missing(key, name);
+  }
   return {};
 }
 

@@ -1,4 +1,4 @@
-// A TOML document, read into the targets of its keys.
+// A TOML document and the settings over it, read into the targets of its keys.
 #pragma once
 
 #include <span>
@@ -11,7 +11,8 @@
 
 namespace icbd::config {
 
-// Errors (invalid_argument) begin with "name:line: ".
-Status read_document(std::string_view text, const std::string& name, std::span<const Key> keys);
+// Errors (invalid_argument) begin with "name:line: ", those of a setting with its name.
+Status read_document(std::string_view text, const std::string& name, Settings settings,
+                     std::span<const Key> keys);
 
 }  // namespace icbd::config

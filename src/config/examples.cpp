@@ -54,6 +54,9 @@ mountpoint = "/var/lib/icbd"
 # empty one, for others to mount on; on "NAME=/PATH" the local directory /PATH is mounted.
 # For example ["nfs_home", "iso=/srv/iso"].
 directories = []
+# What the system's table of mounts says it comes from; empty: the master's address.
+# `mount -t icbd` sets it to what stands in fstab.
+source = ""
 
 [master]
 # The master's data service.

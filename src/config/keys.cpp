@@ -1,5 +1,7 @@
 #include "keys.h"
 
+#include <fmt/format.h>
+
 namespace icbd::config {
 namespace {
 
@@ -9,7 +11,25 @@ constexpr std::array<std::string_view, 4> log_levels = {"debug", "info", "warnin
 // No filesystem is larger (2^63 bytes).
 constexpr std::uint64_t largest_size = std::uint64_t{1} << 63;
 
+Key reloadable(Key key) {
+  key.reloadable = true;
+  return key;
+}
+
 }  // namespace
+
+bool takes_text(const decltype(Key::target)& target) {
+  return std::holds_alternative<PathTarget>(target) || std::holds_alternative<PeerTarget>(target) ||
+         std::holds_alternative<ListenTarget>(target) ||
+         std::holds_alternative<ChoiceTarget>(target) ||
+         std::holds_alternative<UuidTarget>(target) ||
+         std::holds_alternative<NodeNameTarget>(target) ||
+         std::holds_alternative<TextTarget>(target);
+}
+
+std::string label(const Key& key) {
+  return key.table.empty() ? std::string(key.name) : fmt::format("[{}] {}", key.table, key.name);
+}
 
 std::vector<Key> keys_of(Master& master) {
   return {
@@ -19,7 +39,7 @@ std::vector<Key> keys_of(Master& master) {
       {"data", "listen", ListenTarget{&master.data_listen, &master.insecure_plaintext}},
       {"view", "mountpoint", PathTarget{&master.mountpoint, true}},
       {"view", "directories", DirectoriesTarget{&master.directories}},
-      {"log", "level", ChoiceTarget{&master.log_level, log_levels}},
+      reloadable({"log", "level", ChoiceTarget{&master.log_level, log_levels}}),
   };
 }
 
@@ -27,21 +47,22 @@ std::vector<Key> keys_of(Cache& cache) {
   return {
       {"", "insecure_plaintext", FlagTarget{&cache.insecure_plaintext}},
       {"repository", "path", PathTarget{&cache.repository}, true},
-      {"repository", "reserve", SizeTarget{&cache.space_reserve, largest_size}},
+      reloadable({"repository", "reserve", SizeTarget{&cache.space_reserve, largest_size}}),
       {"view", "mountpoint", PathTarget{&cache.mountpoint}},
       {"view", "directories", DirectoriesTarget{&cache.directories}},
+      {"view", "source", TextTarget{&cache.view_source}},
       {"master", "data", PeerTarget{&cache.master_data}},
       {"master", "rest", PeerTarget{&cache.master_rest, true}},
       {"master", "repository", UuidTarget{&cache.master_repository}},
-      {"master", "poll_interval", DurationTarget{&cache.poll_interval, 50ms, 1h}},
+      reloadable({"master", "poll_interval", DurationTarget{&cache.poll_interval, 50ms, 1h}}),
       {"rest", "listen", ListenTarget{&cache.rest_listen, &cache.insecure_plaintext}},
-      {"log", "level", ChoiceTarget{&cache.log_level, log_levels}},
+      reloadable({"log", "level", ChoiceTarget{&cache.log_level, log_levels}}),
       {"node", "name", NodeNameTarget{&cache.node_name}},
-      {"fetch", "timeout", DurationTarget{&cache.fetch_timeout, 100ms, 1h}},
-      {"fetch", "offline_after", DurationTarget{&cache.offline_after, 0ms, 24h}},
-      {"fetch", "fill", ChoiceTarget{&cache.fill, fill_modes}},
-      {"fetch", "fill_threshold", SizeTarget{&cache.fill_threshold, largest_size}},
-      {"fetch", "bandwidth_limit", SizeTarget{&cache.bandwidth_limit, largest_size}},
+      reloadable({"fetch", "timeout", DurationTarget{&cache.fetch_timeout, 100ms, 1h}}),
+      reloadable({"fetch", "offline_after", DurationTarget{&cache.offline_after, 0ms, 24h}}),
+      reloadable({"fetch", "fill", ChoiceTarget{&cache.fill, fill_modes}}),
+      reloadable({"fetch", "fill_threshold", SizeTarget{&cache.fill_threshold, largest_size}}),
+      reloadable({"fetch", "bandwidth_limit", SizeTarget{&cache.bandwidth_limit, largest_size}}),
       {"policy", "device_nodes", FlagTarget{&cache.allow_device_nodes}},
       {"policy", "setuid", FlagTarget{&cache.allow_setuid}},
       {"policy", "security_xattrs", FlagTarget{&cache.allow_security_xattrs}},

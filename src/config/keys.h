@@ -56,6 +56,10 @@ struct UuidTarget {
 struct NodeNameTarget {
   std::string* value;
 };
+// Any text of one line; "" for none.
+struct TextTarget {
+  std::string* value;
+};
 struct DurationTarget {
   std::chrono::milliseconds* value;
   std::chrono::milliseconds min;
@@ -66,10 +70,17 @@ struct Key {
   std::string_view table;  // "" for the top level
   std::string_view name;
   std::variant<FlagTarget, PathTarget, PeerTarget, DirectoriesTarget, ListenTarget, ChoiceTarget,
-               SizeTarget, UuidTarget, NodeNameTarget, DurationTarget>
+               SizeTarget, UuidTarget, NodeNameTarget, TextTarget, DurationTarget>
       target;
   bool required = false;
+  bool reloadable = false;  // can change while the daemon runs
 };
+
+// True if what is wanted is a text of any form, so that what looks like a number is one too.
+bool takes_text(const decltype(Key::target)& target);
+
+// "[fetch] fill", or only the name of a key at the top.
+std::string label(const Key& key);
 
 // In the order in which they are read: what a later key's check looks at comes first. The targets
 // point into the configuration.

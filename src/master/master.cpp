@@ -1,5 +1,7 @@
 #include "icbd/master/master.h"
 
+#include <sys/vfs.h>
+
 #include <optional>
 
 #include "icbd/fs/view.h"
@@ -19,6 +21,8 @@ namespace icbd::master {
 
 // In the order in which each part needs the ones before it.
 struct Master::State {
+  Logger logger;
+  std::filesystem::path mountpoint;
   std::unique_ptr<repository::Repository> repository;
   std::string rest_address;
   std::string data_address;
@@ -68,6 +72,8 @@ Result<std::unique_ptr<fs::View>> mount_view(library::RepositoryLibrary& library
 Result<std::unique_ptr<Master>> Master::start(const config::Master& configuration, Logger logger) {
   std::unique_ptr<Master> master(new Master(std::make_unique<State>()));
   State& state = *master->state_;
+  state.logger = logger;
+  state.mountpoint = configuration.mountpoint;
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
   ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
   // Both ports before either service, so that a port that is taken is found before anyone is
@@ -123,6 +129,20 @@ void Master::stop() {
   state_->jobs.reset();
   state_->source.reset();
   state_->repository.reset();
+}
+
+void Master::reconfigure(const config::Master& configuration) {
+  // The level was checked with the configuration.
+  static_cast<void>(set_level(*state_->logger, configuration.log_level));
+}
+
+Status Master::healthy() {
+  ICBD_TRY(state_->repository->catalog().change_number());
+  if (state_->mountpoint.empty()) return {};
+  // Only whether it is answered counts: a master goes on when its view is unmounted.
+  struct statfs view{};
+  static_cast<void>(::statfs(state_->mountpoint.c_str(), &view));
+  return {};
 }
 
 const std::string& Master::rest_address() const {

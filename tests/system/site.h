@@ -36,6 +36,8 @@ class Site {
   std::filesystem::path cache_version(const std::string& image, int number) const;
   std::filesystem::path view(const std::string& image, int number) const;
   const std::filesystem::path& mountpoint() const { return mountpoint_; }
+  // "127.0.0.1:PORT"
+  const std::string& master_data() const { return master_data_; }
   const std::filesystem::path& folder() const { return folder_.path(); }
   const std::filesystem::path& cache_root() const { return cache_btrfs_->path(); }
   const std::filesystem::path& master_root() const { return master_btrfs_->path(); }

@@ -19,6 +19,8 @@ using Logger = std::shared_ptr<spdlog::logger>;
 
 // Writes to stderr, one line per message. `level` is one of debug, info, warning, error.
 Result<Logger> make_logger(std::string_view program, std::string_view level);
+// From now on, for everybody who has a copy of it. An error if there is no such level.
+Status set_level(spdlog::logger& logger, std::string_view level);
 // Swallows everything; for tests.
 Logger make_silent_logger();
 

@@ -29,6 +29,11 @@ class Cache {
   // Where REST really listens; with port 0 configured, the one taken.
   const std::string& rest_address() const;
 
+  // Applies what can change while it runs (config::Reload::effective).
+  void reconfigure(const config::Cache& configuration);
+  // Goes through what readers wait for; if that hangs, so does this. Not beside stop().
+  Status healthy();
+
  private:
   struct State;
   explicit Cache(std::unique_ptr<State> state);

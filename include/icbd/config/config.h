@@ -1,4 +1,4 @@
-// Configuration files of the daemons: TOML, strictly checked.
+// Configuration of the daemons: TOML files, strictly checked, and single values set over them.
 //
 // Guarantees: an unknown table or key, a wrong type and a value out of range are errors
 // (invalid_argument) that name file, line and key and, for a near miss, suggest what was probably
@@ -46,6 +46,7 @@ struct Cache {
   std::filesystem::path repository;                    // [repository] path; required
   std::filesystem::path mountpoint = "/var/lib/icbd";  // [view] mountpoint
   std::vector<ViewDirectory> directories;              // [view] directories
+  std::string view_source;                             // [view] source; [master] data if empty
   std::string master_data = "127.0.0.1:5010";          // [master] data
   std::string master_rest;                             // [master] rest; data's host if empty
   std::string rest_listen = "127.0.0.1:5009";          // [rest] listen
@@ -69,11 +70,33 @@ struct Cache {
 // Where the master's REST answers: [master] rest, or port 5009 on the host of [master] data.
 std::string master_rest_of(const Cache& cache);
 
-Result<Master> load_master(const std::filesystem::path& file);
-Result<Cache> load_cache(const std::filesystem::path& file);
+// A value that counts over what the file says; of several for one key, the last.
+struct Setting {
+  std::string key;    // "fetch.fill"; "insecure_plaintext" for one at the top of the file
+  std::string value;  // as people type it: texts need no quotes
+  std::string name;   // what errors begin with, such as "--set fetch.fill=nevr"
+};
+// From "TABLE.KEY=VALUE". Whether there is such a key is found when it is loaded.
+Result<Setting> parse_setting(std::string_view text);
+using Settings = std::span<const Setting>;
+
+// Without a file (an empty path), the settings are all there is.
+Result<Master> load_master(const std::filesystem::path& file, Settings settings = {});
+Result<Cache> load_cache(const std::filesystem::path& file, Settings settings = {});
 // The same from text; `name` stands for the file in errors.
-Result<Master> parse_master(std::string_view text, const std::string& name);
-Result<Cache> parse_cache(std::string_view text, const std::string& name);
+Result<Master> parse_master(std::string_view text, const std::string& name, Settings settings = {});
+Result<Cache> parse_cache(std::string_view text, const std::string& name, Settings settings = {});
+
+// What becomes of a configuration that is read again while the daemon runs. Keys are named as in
+// "[log] level".
+template <typename Configuration>
+struct Reload {
+  Configuration effective;            // as it ran, with what can change while it runs
+  std::vector<std::string> changed;   // keys that are different in `effective`
+  std::vector<std::string> deferred;  // keys that are different in the file: from the next start
+};
+Reload<Master> plan_reload(const Master& running, const Master& read_again);
+Reload<Cache> plan_reload(const Cache& running, const Cache& read_again);
 
 // A commented file with every key at its default.
 std::string_view example_master();

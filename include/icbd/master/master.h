@@ -24,6 +24,11 @@ class Master {
   const std::string& rest_address() const;
   const std::string& data_address() const;
 
+  // Applies what can change while it runs (config::Reload::effective).
+  void reconfigure(const config::Master& configuration);
+  // Goes through what caches wait for; if that hangs, so does this. Not beside stop().
+  Status healthy();
+
  private:
   struct State;
   explicit Master(std::unique_ptr<State> state);

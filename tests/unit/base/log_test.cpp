@@ -17,6 +17,16 @@ TEST(Logger, SpeaksFromItsLevelUp) {
   }
 }
 
+TEST(Logger, TakesAnotherLevelWhileItIsUsed) {
+  const auto logger = make_logger("icbd", "info");
+  ASSERT_TRUE(logger);
+  const Logger copy = *logger;
+  EXPECT_TRUE(set_level(**logger, "debug"));
+  EXPECT_EQ(copy->level(), spdlog::level::debug);
+  EXPECT_FALSE(set_level(**logger, "loud"));
+  EXPECT_EQ(copy->level(), spdlog::level::debug);
+}
+
 TEST(Logger, KnowsNoOtherLevels) {
   const auto logger = make_logger("icbd", "loud");
   ASSERT_FALSE(logger);

@@ -44,6 +44,32 @@ TEST_F(ServiceManager, ThatIsGoneIsAnError) {
   EXPECT_FALSE(notify_service_manager("READY=1"));
 }
 
+// Sets what systemd sets for a service with WatchdogSec=, and removes it.
+struct Watchdog : ::testing::Test {
+  ~Watchdog() override {
+    unsetenv("WATCHDOG_USEC");
+    unsetenv("WATCHDOG_PID");
+  }
+};
+
+TEST_F(Watchdog, IsForWhoItNames) {
+  using namespace std::chrono_literals;
+  EXPECT_EQ(watchdog_timeout(), std::nullopt);
+  setenv("WATCHDOG_USEC", "30000000", 1);
+  EXPECT_EQ(watchdog_timeout(), 30s);
+  setenv("WATCHDOG_PID", std::to_string(getpid()).c_str(), 1);
+  EXPECT_EQ(watchdog_timeout(), 30s);
+  setenv("WATCHDOG_PID", "1", 1);
+  EXPECT_EQ(watchdog_timeout(), std::nullopt) << "a parent's, inherited";
+}
+
+TEST_F(Watchdog, ThatIsNoTimeIsNone) {
+  for (const char* value : {"", "0", "-1", "soon", "30s", "18446744073709551615"}) {
+    setenv("WATCHDOG_USEC", value, 1);
+    EXPECT_EQ(watchdog_timeout(), std::nullopt) << value;
+  }
+}
+
 TEST(ServiceManagerAbsent, NothingIsSaid) {
   unsetenv("NOTIFY_SOCKET");
   EXPECT_TRUE(notify_service_manager("READY=1"));

@@ -208,6 +208,108 @@ TEST(Config, RefusesUnknownLogLevelsAndOddNames) {
   EXPECT_THAT(cache_error("[node]\nname = \"my cache\""), StartsWith("cache.toml:4: [node] name"));
 }
 
+// What `--set TEXT` makes of a cache, or its error.
+Result<Cache> cache_with(const std::vector<std::string>& texts, std::string_view file = repository,
+                         const std::string& name = "cache.toml") {
+  std::vector<Setting> settings;
+  for (const std::string& text : texts) {
+    ICBD_ASSIGN(Setting setting, parse_setting(text));
+    settings.push_back(std::move(setting));
+  }
+  return parse_cache(file, name, settings);
+}
+
+std::string setting_error(const std::string& text) {
+  const auto cache = cache_with({text});
+  return cache ? "no error" : cache.error().message();
+}
+
+TEST(Setting, CountsOverTheFileAndTheLastOneMost) {
+  const std::string file = std::string(repository) + "[fetch]\ntimeout = 7\nfill = \"never\"\n";
+  const auto cache = cache_with({"fetch.timeout=5", "fetch.timeout=2.5"}, file);
+  ASSERT_TRUE(cache) << cache.error().message();
+  EXPECT_EQ(cache->fetch_timeout, 2500ms);
+  EXPECT_EQ(cache->fill, "never") << "what is not set stays as the file says";
+}
+
+TEST(Setting, IsTypedAsItsKeyWantsIt) {
+  const auto cache =
+      cache_with({"node.name=7", "insecure_plaintext=true", "policy.setuid=false",
+                  "fetch.fill_threshold=2 MiB", "repository.reserve=4096", "view.mountpoint=/a=b.c",
+                  "log.level=\"debug\"", "view.source=a:/"});
+  ASSERT_TRUE(cache) << cache.error().message();
+  EXPECT_EQ(cache->node_name, "7");
+  EXPECT_TRUE(cache->insecure_plaintext);
+  EXPECT_FALSE(cache->allow_setuid);
+  EXPECT_EQ(cache->fill_threshold, 2U << 20);
+  EXPECT_EQ(cache->space_reserve, 4096U);
+  EXPECT_EQ(cache->mountpoint, "/a=b.c");
+  EXPECT_EQ(cache->log_level, "debug") << "quotes as in the file are taken too";
+  EXPECT_EQ(cache->view_source, "a:/");
+}
+
+TEST(Setting, IsCheckedAsTheFileIsAndNamedInTheError) {
+  EXPECT_EQ(setting_error("fetch.fil=never"),
+            "--set fetch.fil=never: unknown key \"fil\" in [fetch]; did you mean \"fill\"?");
+  EXPECT_EQ(setting_error("fetch.fill=nevr"),
+            "--set fetch.fill=nevr: [fetch] fill must be one of on-read, demand-only, never, not "
+            "\"nevr\"; did you mean \"never\"?");
+  EXPECT_EQ(setting_error("fetch.timeout=soon"),
+            "--set fetch.timeout=soon: [fetch] timeout must be a number of seconds, not a text");
+  EXPECT_EQ(setting_error("mountpoint=/x"),
+            "--set mountpoint=/x: unknown key \"mountpoint\"; it belongs in [view]");
+  EXPECT_EQ(setting_error("view=/x"), "--set view=/x: [view] must be a table, not a text");
+  EXPECT_EQ(
+      setting_error("policy.setuid=true\nx=1"),
+      "--set \"policy.setuid=true\\x0ax=1\": [policy] setuid must be true or false, not a text");
+  EXPECT_THAT(setting_error("rest.listen=0.0.0.0:5009"), HasSubstr("insecure_plaintext = true"));
+  for (const char* text : {"", "fetch.fill", "=never"})
+    EXPECT_THAT(setting_error(text), HasSubstr("must be TABLE.KEY=VALUE")) << text;
+}
+
+TEST(Setting, PlaintextThatIsAllowedThereCountsForTheFile) {
+  const std::string file = std::string(repository) + "[rest]\nlisten = \"0.0.0.0:5009\"\n";
+  EXPECT_FALSE(cache_with({}, file));
+  EXPECT_TRUE(cache_with({"insecure_plaintext=true"}, file));
+}
+
+TEST(Setting, IsEnoughWithoutAFile) {
+  EXPECT_EQ(load_cache("").error().message(),
+            "[repository] path is missing: name a file with --config, or set it with --set "
+            "repository.path=…");
+  const auto cache = cache_with({"repository.path=/srv/icbd"}, "", "");
+  ASSERT_TRUE(cache) << cache.error().message();
+  EXPECT_EQ(cache->repository, "/srv/icbd");
+  EXPECT_THAT(cache_with({"repository.path=/srv/icbd", "view.mountpoint=/srv/icbd"}, "", "")
+                  .error()
+                  .message(),
+              StartsWith("[repository] path"));
+}
+
+TEST(Reload, TakesWhatCanChangeAndNamesTheRest) {
+  const Cache running = parse_cache(repository, "c").value();
+  const Cache read_again = cache_with({"log.level=debug", "fetch.fill=never", "fetch.timeout=3",
+                                       "view.mountpoint=/other", "node.name=b"})
+                               .value();
+  const Reload<Cache> reload = plan_reload(running, read_again);
+  EXPECT_THAT(reload.changed,
+              ::testing::UnorderedElementsAre("[log] level", "[fetch] fill", "[fetch] timeout"));
+  EXPECT_THAT(reload.deferred, ::testing::UnorderedElementsAre("[view] mountpoint", "[node] name"));
+  Cache expected = running;
+  expected.log_level = "debug";
+  expected.fill = "never";
+  expected.fetch_timeout = 3s;
+  EXPECT_EQ(reload.effective, expected);
+}
+
+TEST(Reload, OfWhatIsTheSameChangesNothing) {
+  const Master running = parse_master(repository, "m").value();
+  const Reload<Master> reload = plan_reload(running, running);
+  EXPECT_EQ(reload.effective, running);
+  EXPECT_THAT(reload.changed, ::testing::IsEmpty());
+  EXPECT_THAT(reload.deferred, ::testing::IsEmpty());
+}
+
 TEST(Config, SaysWhereTheSyntaxIsWrongAndWhy) {
   const std::string unterminated = cache_error("[view]\nmountpoint = \"/x");
   EXPECT_THAT(unterminated, StartsWith("cache.toml:4: "));

@@ -128,9 +128,8 @@ void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
     }
     if (const Status read = read_here(*job, chunk); !read) return job->fail(read.error());
   }
-  context_.timers.post_after(context_.fetch_timeout, [waiting = std::weak_ptr(job),
-                                                      path = entry.path,
-                                                      timeout = context_.fetch_timeout] {
+  const std::chrono::milliseconds timeout = context_.live.fetch_timeout;
+  context_.timers.post_after(timeout, [waiting = std::weak_ptr(job), path = entry.path, timeout] {
     if (const auto late = waiting.lock())
       late->fail(Error(ErrorCode::timed_out, fmt::format("/{}: the source gave no bytes within {}",
                                                          path, timeout.count())));
@@ -215,7 +214,7 @@ Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
     if (!filled && (claims.take(number) || insist)) remote.push_back(task);
   }
   if (remote.empty()) return {};
-  if (!context_.serve_missing)
+  if (context_.live.fill == FillPolicy::never)
     return fail(ErrorCode::io, fmt::format("/{} is not all here, and fetch.fill is \"never\"",
                                            content_->entry(remote.front().file).path));
   return filler_.fetch(remote, source::Priority::demand, writer);

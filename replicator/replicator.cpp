@@ -16,6 +16,11 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
       bandwidth_(clock, options.bandwidth_limit),
       clock_(clock),
       options_(options),
+      live_{.fetch_timeout = options.fetch_timeout,
+            .poll_interval = options.poll_interval,
+            .offline_after = options.offline_after,
+            .fill = options.fill,
+            .fill_threshold = options.fill_threshold},
       logger_(std::move(logger)),
       demand_("icbd-demand", options.demand_threads),
       timers_("icbd-timers", 1),
@@ -28,8 +33,7 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
                .logger = logger_,
                .demand = demand_,
                .timers = timers_,
-               .fetch_timeout = options_.fetch_timeout,
-               .serve_missing = options_.fill != FillPolicy::never,
+               .live = live_,
                .on_all_here =
                    [this](const catalog::Version& version) {
                      want(version.serial, FillReason::reader);
@@ -38,6 +42,22 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
       fills_([this](VersionSerial serial, std::stop_token stop) { return fill(serial, stop); },
              {.images_at_once = options_.images_at_once}),
       table_(std::make_shared<VersionTable>()) {}
+
+void Replicator::reconfigure(const ReplicatorOptions& options) {
+  live_.fetch_timeout = options.fetch_timeout;
+  live_.poll_interval = options.poll_interval;
+  live_.offline_after = options.offline_after;
+  live_.fill = options.fill;
+  live_.fill_threshold = options.fill_threshold;
+  bandwidth_.set(options.bandwidth_limit);
+  space_.set_reserve(options.space_reserve);
+  {
+    const std::lock_guard lock(mutex_);
+    look_now_ = true;
+  }
+  changed_.notify_all();
+  fills_.retry_now();  // there may be room now
+}
 
 Replicator::~Replicator() {
   stop();
@@ -201,10 +221,10 @@ Status Replicator::resume_arrivals() {
 // ---- filling -------------------------------------------------------------------------------
 
 void Replicator::note_read(Arrival& arrival, std::uint64_t bytes) {
-  if (options_.fill != FillPolicy::on_read || bytes == 0) return;
+  if (live_.fill != FillPolicy::on_read || bytes == 0) return;
   const std::uint64_t before = arrival.count_read(bytes);
   const std::uint64_t threshold = std::max<std::uint64_t>(
-      std::min(options_.fill_threshold, arrival.version().facts.file_bytes), 1);
+      std::min(live_.fill_threshold.load(), arrival.version().facts.file_bytes), 1);
   if (before < threshold && before + bytes >= threshold)
     want(arrival.version().serial, FillReason::reader);
 }

@@ -57,7 +57,7 @@ void Replicator::note_unreachable(const Error& error) {
   if (say)
     logger_->error("the master {}: {}; what is complete is served, trying again",
                    is_temporary(error) ? "cannot be reached" : "is not followed", error.message());
-  if (now - *unreachable_since_ < options_.offline_after) return;
+  if (now - *unreachable_since_ < live_.offline_after.load()) return;
   const Error away(ErrorCode::unavailable, fmt::format("the master is away: {}", error.message()));
   if (!gate_.close(away.message())) return;
   logger_->warn("the master counts as away: reads of what is not here fail at once");
@@ -170,7 +170,8 @@ void Replicator::source_announces(bool announcing) {
 }
 
 void Replicator::follow(std::stop_token stop) {
-  Backoff backoff(std::min<Backoff::Duration>(options_.poll_interval, longest_poll), longest_poll);
+  Backoff backoff(std::min<Backoff::Duration>(live_.poll_interval.load(), longest_poll),
+                  longest_poll);
   while (!stop.stop_requested()) {
     std::chrono::milliseconds wait{};
     const bool wishes_left = pursue_wishes();
@@ -182,8 +183,8 @@ void Replicator::follow(std::stop_token stop) {
       std::unique_lock lock(mutex_);
       if (!unreachable_since_)
         wait = source_status_.announcing && !wishes_left
-                   ? options_.poll_interval
-                   : std::min<std::chrono::milliseconds>(options_.poll_interval, unannounced_poll);
+                   ? live_.poll_interval.load()
+                   : std::min<std::chrono::milliseconds>(live_.poll_interval, unannounced_poll);
       changed_.wait_for(lock, stop, wait, [&] { return look_now_; });
       look_now_ = false;
     }

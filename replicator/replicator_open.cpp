@@ -78,7 +78,7 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
     } else if (!stopping_ && by_serial_.contains(serial) &&
                by_serial_.at(serial).state != catalog::VersionState::complete) {
       const auto [place, added] = opening_.try_emplace(serial);
-      if (added) place->second.deadline = clock_.now() + options_.fetch_timeout;
+      if (added) place->second.deadline = clock_.now() + live_.fetch_timeout.load();
       place->second.waiting.push_back(std::move(done));
       done = nullptr;
       begin = added;

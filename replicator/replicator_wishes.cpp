@@ -59,10 +59,6 @@ Status Replicator::unpin(VersionSerial serial) {
   return change_wishes(repository_.catalog().set_pin(serial, std::nullopt));
 }
 
-void Replicator::set_bandwidth_limit(std::uint64_t bytes_per_second) {
-  bandwidth_.set(bytes_per_second);
-}
-
 // Begins what is wished for and not here, a few of each image at a time. True if something is left
 // that nobody else will remind us of.
 bool Replicator::pursue_wishes() {

@@ -24,7 +24,7 @@ std::uint64_t default_reserve(std::uint64_t filesystem_bytes) {
 
 Status SpaceGate::check(std::uint64_t bytes) const {
   ICBD_ASSIGN(const btrfs::Allocation space, btrfs::allocation(directory_fd_));
-  const std::uint64_t reserve = reserve_ != 0 ? reserve_ : default_reserve(space.total);
+  const std::uint64_t reserve = reserve_ != 0 ? reserve_.load() : default_reserve(space.total);
   const std::uint64_t room = btrfs::room_for_data(space, reserve);
   if (room >= bytes) return {};
   return fail(ErrorCode::no_space,

@@ -92,8 +92,7 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   state.replicator.emplace(*state.repository, *state.source, state.clock, options_of(configuration),
                            logger);
   ICBD_TRY(state.replicator->start());
-  state.library.emplace(*state.repository, *state.replicator,
-                        fill_policy(configuration.fill) != replicator::FillPolicy::never);
+  state.library.emplace(*state.repository, *state.replicator);
   ICBD_ASSIGN(state.view, fs::View::mount(*state.library,
                                           {.mountpoint = configuration.mountpoint,
                                            .source = configuration.view_source.empty()
@@ -141,10 +140,12 @@ void Cache::stop() {
 void Cache::reconfigure(const config::Cache& configuration) {
   // The level was checked with the configuration.
   static_cast<void>(set_level(*state_->logger, configuration.log_level));
+  state_->replicator->reconfigure(options_of(configuration));
 }
 
 Status Cache::healthy() {
   ICBD_TRY(state_->repository->catalog().change_number());
+  static_cast<void>(state_->replicator->versions());  // hangs if its lock is never given back
   // Answered by a thread of the view, through the kernel.
   struct statfs view{};
   if (::statfs(state_->mountpoint.c_str(), &view) != 0)

@@ -39,7 +39,7 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree(VersionSerial serial) {
 }
 
 void CacheLibrary::prepare(VersionSerial serial, TreeDone done) {
-  if (!fetches_) {
+  if (replicator_.fill_policy() == replicator::FillPolicy::never) {
     if (auto here = tree(serial)) return done(std::move(here));
     return done(fail(ErrorCode::io, "the version is not here, and fetch.fill is \"never\""));
   }

@@ -13,9 +13,8 @@ namespace icbd::cache {
 // Thread-safe. Repository and replicator must outlive it.
 class CacheLibrary final : public fs::Library {
  public:
-  // Without `fetches`, nobody can look inside a version whose shape is not here.
-  CacheLibrary(repository::Repository& repository, replicator::Replicator& replicator, bool fetches)
-      : repository_(repository), replicator_(replicator), fetches_(fetches) {}
+  CacheLibrary(repository::Repository& repository, replicator::Replicator& replicator)
+      : repository_(repository), replicator_(replicator) {}
 
   std::shared_ptr<const Images> images() override;
   std::optional<fs::VersionEntry> version(VersionSerial serial) override;
@@ -28,7 +27,6 @@ class CacheLibrary final : public fs::Library {
 
   repository::Repository& repository_;
   replicator::Replicator& replicator_;
-  const bool fetches_;
   library::ImageTable image_table_;
   std::mutex mutex_;                                       // guards what is below
   std::shared_ptr<const replicator::VersionTable> table_;  // that images_ was made of

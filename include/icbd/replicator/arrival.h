@@ -32,6 +32,22 @@
 
 namespace icbd::replicator {
 
+// What a read of a version that is not here leads to.
+enum class FillPolicy : std::uint8_t {
+  on_read,      // the whole version is fetched once enough of it was read
+  demand_only,  // what is read is fetched, no more
+  never,        // nothing is fetched for readers: a read of what is not here fails
+};
+
+// What can be changed while arrivals are under way; looked at whenever it is needed.
+struct LiveOptions {
+  std::atomic<std::chrono::milliseconds> fetch_timeout;
+  std::atomic<std::chrono::milliseconds> poll_interval;
+  std::atomic<std::chrono::milliseconds> offline_after;
+  std::atomic<FillPolicy> fill;
+  std::atomic<std::uint64_t> fill_threshold;
+};
+
 // What arrivals share; owned by the replicator and outliving them.
 struct ArrivalContext {
   repository::Repository& repository;
@@ -42,8 +58,7 @@ struct ArrivalContext {
   Logger logger;
   Executor& demand;  // runs fetches that readers wait for
   Executor& timers;  // runs short tasks at their time
-  std::chrono::milliseconds fetch_timeout;
-  bool serve_missing = true;  // false: a reader gets only what is here
+  const LiveOptions& live;
   // Readers have brought everything: the version can land without a fill.
   std::function<void(const catalog::Version&)> on_all_here;
 };

@@ -29,13 +29,6 @@
 
 namespace icbd::replicator {
 
-// What a read of a version that is not here leads to.
-enum class FillPolicy : std::uint8_t {
-  on_read,      // the whole version is fetched once enough of it was read
-  demand_only,  // what is read is fetched, no more
-  never,        // nothing is fetched for readers: a read of what is not here fails
-};
-
 struct ReplicatorOptions {
   std::chrono::milliseconds fetch_timeout{20'000};
   // Between two comparisons with the source's catalog while it announces changes; else at most 1 s.
@@ -146,8 +139,9 @@ class Replicator {
   using OtherHolds = std::function<std::vector<Hold>(VersionSerial)>;
   Status drop(VersionSerial serial, const OtherHolds& others);
 
-  // From now on; the other options stay.
-  void set_bandwidth_limit(std::uint64_t bytes_per_second);
+  // From now on: timeouts, intervals, fill, bandwidth and reserve of these; the others stay.
+  void reconfigure(const ReplicatorOptions& options);
+  FillPolicy fill_policy() const { return live_.fill; }
 
   std::vector<std::pair<catalog::Version, ArrivalProgress>> arriving() const;
   std::vector<Refusal> refusals() const;
@@ -209,7 +203,8 @@ class Replicator {
   SpaceGate space_;
   RateLimit bandwidth_;
   const Clock& clock_;
-  ReplicatorOptions options_;
+  const ReplicatorOptions options_;
+  LiveOptions live_;
   Logger logger_;
   Executor demand_;
   Executor timers_;

@@ -7,6 +7,7 @@
 // reserve is there for that, and ENOSPC pauses an arrival as well.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 
 #include "icbd/base/error.h"
@@ -21,10 +22,11 @@ class SpaceGate {
 
   // no_space, with the figures, unless this many bytes of files can be written.
   Status check(std::uint64_t bytes) const;
+  void set_reserve(std::uint64_t reserve) { reserve_ = reserve; }
 
  private:
   int directory_fd_;
-  std::uint64_t reserve_;
+  std::atomic<std::uint64_t> reserve_;
 };
 
 // What is left unallocated on a filesystem of this size if nobody says otherwise: 2 %, at least

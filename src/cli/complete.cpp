@@ -132,7 +132,8 @@ std::vector<std::string> version_words(const Names& names, const std::string& wo
     return words;
   }
   const std::string image = word.substr(0, at);
-  for (const std::string& version : names.versions(image)) words.push_back(image + "@" + version);
+  for (const std::string& version : names.versions(image))
+    words.push_back(fmt::format("{}@{}", image, version));
   return words;
 }
 

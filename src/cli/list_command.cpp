@@ -30,7 +30,7 @@ Table versions_table(const json& versions) {
     table.add_cells({{.text = std::to_string(version.value("number", 0u))},
                      state_cell(version),
                      {.text = tags_of_version(version)},
-                     {.text = version.contains("pin") ? "pinned" : ""},
+                     {.text = !object_in(version, "pin").empty() ? "pinned" : ""},
                      {.text = format_size(number(version, "data_bytes"))},
                      {.text = text(version, "published")},
                      {.text = text(version, "message")}});

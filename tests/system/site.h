@@ -73,6 +73,9 @@ class Site {
   harness::Process& master() { return *master_; }
   harness::Process& cache() { return *cache_; }
 
+  // HOST:PORT, once they have been started.
+  const std::string& master_rest() const { return master_rest_; }
+  const std::string& cache_rest() const { return cache_rest_; }
   Result<nlohmann::json> ask_master(const std::string& path) const;
   Result<nlohmann::json> tell_master(const std::string& path, const nlohmann::json& body) const;
   Result<nlohmann::json> ask_cache(const std::string& path) const;

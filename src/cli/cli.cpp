@@ -42,6 +42,37 @@ void define_receive(CLI::App& app, ReceiveOptions& options) {
       ->type_name("PATH");
 }
 
+void define_publish_options(CLI::App& publish, PublishOptions& options) {
+  publish.add_option("-t,--tag", options.tags, "Give the version this tag; may be repeated")
+      ->type_name("TAG")
+      ->expected(1);
+  publish
+      .add_option(
+          "--boot", options.boot,
+          "The directory with the boot files: NAME within PATH, or ./DIR or /DIR to copy it "
+          "in; '' for none")
+      ->type_name("DIR");
+  publish
+      .add_option("--target", options.target,
+                  "The disk that an iSCSI target exports: NAME within PATH, or ./FILE or /FILE to "
+                  "copy it in; '' for none")
+      ->type_name("FILE");
+  publish
+      .add_option("--format", options.format,
+                  "The format of the disk image, if name and content do not say it: raw, qcow2, "
+                  "vmdk, vdi, vhdx, vpc")
+      ->type_name("FORMAT");
+  publish
+      .add_option("--as", options.disk_name,
+                  "What the disk is called in the version (as before, else disk.raw)")
+      ->type_name("NAME");
+  publish.add_flag("--checksum", options.checksum,
+                   "Compare also files whose size and time are those of the version before");
+  publish.add_flag("--allow-changing", options.allow_changing,
+                   "Take files that change meanwhile as they are read");
+  publish.add_flag("--dry-run", options.dry_run, "Only say what would be published");
+}
+
 void define_options(CLI::App& app, Arguments& arguments) {
   app.require_subcommand(1);
   app.fallthrough();  // --server and --json are taken after the command too
@@ -51,16 +82,20 @@ void define_options(CLI::App& app, Arguments& arguments) {
   app.add_flag("--json", arguments.json, "Print the server's answer as JSON");
   app.set_version_flag("--version", "icbd " ICBD_VERSION);
 
-  auto* publish = app.add_subcommand("publish", "Make a subvolume the next version of an image");
+  auto* publish = app.add_subcommand(
+      "publish", "Make a subvolume, a directory or a disk image the next version of an image");
   publish->add_option("image", arguments.publish.image, "The image; made if it is new")
       ->required()
       ->type_name("IMAGE");
-  publish->add_option("path", arguments.publish.path, "A subvolume on the master")
+  publish
+      ->add_option("path", arguments.publish.path,
+                   "A subvolume, directory or disk image on the master")
       ->required()
       ->type_name("PATH");
   publish->add_option("-m,--message", arguments.publish.message, "What is new in this version")
       ->required()
       ->type_name("MSG");
+  define_publish_options(*publish, arguments.publish);
   publish->add_flag("--no-wait", arguments.no_wait, "Return at once with the job's number");
 
   auto* list = app.add_subcommand("list", "List the images, or the versions of one");

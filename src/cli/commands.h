@@ -25,6 +25,13 @@ struct PublishOptions {
   std::string image;
   std::filesystem::path path;
   std::string message;
+  std::vector<std::string> tags = {};
+  // Of --boot and --target: none if they were not given; empty: nothing is to be marked.
+  std::optional<std::string> boot = {}, target = {};
+  std::string format = {}, disk_name = {};
+  bool checksum = false;
+  bool allow_changing = false;
+  bool dry_run = false;
   bool wait = true;
 };
 Status publish(const Context& context, const PublishOptions& options,

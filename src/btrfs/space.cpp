@@ -20,6 +20,11 @@ namespace {
 constexpr std::uint64_t global_reserve = std::uint64_t{1} << 49;
 // Between asking how many kinds of block groups there are and asking for them, some may be added.
 constexpr std::size_t spare_slots = 8;
+constexpr std::uint64_t mebibyte = 1024 * 1024;
+
+std::uint64_t in_mebibytes(std::uint64_t bytes) {
+  return bytes / mebibyte;
+}
 
 std::uint64_t copies(std::uint64_t flags) {
   if ((flags & (BTRFS_BLOCK_GROUP_DUP | BTRFS_BLOCK_GROUP_RAID1 | BTRFS_BLOCK_GROUP_RAID10)) != 0)
@@ -105,6 +110,25 @@ std::uint64_t room_for_data(const Allocation& allocation, std::uint64_t reserve)
   // What is free for data may be used up, as long as metadata can still grow.
   const std::uint64_t metadata = allocation.metadata_free + allocation.unallocated;
   return metadata < reserve / 2 ? 0 : allocation.data_free + spare;
+}
+
+std::uint64_t default_reserve(std::uint64_t filesystem_bytes) {
+  constexpr std::uint64_t part = 50;
+  return std::clamp(filesystem_bytes / part, 64 * mebibyte, 4096 * mebibyte);
+}
+
+Status check_room(int fd, std::uint64_t bytes, std::uint64_t reserve) {
+  ICBD_ASSIGN(const Allocation space, allocation(fd));
+  if (reserve == 0) reserve = default_reserve(space.total);
+  const std::uint64_t room = room_for_data(space, reserve);
+  if (room >= bytes) return {};
+  return fail(ErrorCode::no_space,
+              fmt::format("{} MiB are needed and there is room for {} MiB ({} MiB unallocated, of "
+                          "which {} MiB stay reserved; {} MiB free for data): free some space or "
+                          "add a device",
+                          in_mebibytes(bytes + mebibyte - 1), in_mebibytes(room),
+                          in_mebibytes(space.unallocated), in_mebibytes(reserve),
+                          in_mebibytes(space.data_free)));
 }
 
 }  // namespace icbd::btrfs

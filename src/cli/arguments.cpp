@@ -54,7 +54,12 @@ void Arguments::option(std::string_view names, std::string_view kind, std::strin
 
 void Arguments::option(std::string_view names, std::string_view kind,
                        std::optional<std::string>& value, std::string_view text) {
-  add_option(command_, names, kind, value, text);
+  // CLI11 takes an empty word for an optional as none; here it is a word.
+  command_
+      .add_option_function<std::string>(
+          std::string(names), [&value](const std::string& word) { value = word; },
+          std::string(text))
+      ->type_name(std::string(kind));
 }
 
 void Arguments::option(std::string_view names, std::string_view kind,

@@ -47,7 +47,11 @@ rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions,
   add_tag_routes(router, reader, subjects.repository.catalog());
   node::add_verify_route(router, reader, verifications);
   add_status_route(router, subjects);
-  add_publish_routes(router, subjects.jobs);
+  add_publish_routes(
+      router, subjects.jobs,
+      [&repository = subjects.repository](const repository::PublishRequest& request) {
+        return repository::plan_publication(repository, request);
+      });
   add_adoption_routes(
       router, adoptions,
       [&repository = subjects.repository](const repository::AdoptionRequest& request) {

@@ -32,6 +32,10 @@ PublishJobs::PublishJobs(Publish publish, Logger logger)
     : publish_(std::move(publish)), logger_(std::move(logger)) {}
 
 PublishJobs::~PublishJobs() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (!jobs_.empty()) jobs_.back()->progress.cancelled = true;
+  }
   if (thread_.joinable()) thread_.join();
 }
 
@@ -79,6 +83,7 @@ Result<JobReport> PublishJobs::find(const std::string& id) const {
   const Job& job = **found;
   return JobReport{.id = job.id,
                    .state = job.state,
+                   .phase = job.progress.phase,
                    .bytes_done = job.progress.bytes_done,
                    .bytes_total = job.progress.bytes_total,
                    .result = job.result,

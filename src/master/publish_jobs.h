@@ -1,8 +1,8 @@
 // Publications as jobs: started by a REST request, asked about by later ones.
 //
 // Lifecycle: start() runs a publication on a thread of its own; find() tells how it goes, also
-// after its end, as long as it is one of the last `jobs_kept`. The destructor waits for the one
-// under way: a snapshot that is being hashed cannot be given up half-way without losing the work.
+// after its end, as long as it is one of the last `jobs_kept`. The destructor cancels the one under
+// way and waits until it has cleaned up: a daemon that stops must not take hours for it.
 // Guarantees: thread-safe; one publication at a time.
 #pragma once
 
@@ -27,7 +27,8 @@ std::string_view to_string(JobState state);
 struct JobReport {
   std::string id;
   JobState state = JobState::running;
-  std::uint64_t bytes_done = 0;
+  repository::PublishPhase phase = repository::PublishPhase::preparing;
+  std::uint64_t bytes_done = 0;  // of this phase
   std::uint64_t bytes_total = 0;
   // Of the two, what the state calls for.
   std::optional<repository::PublishReport> result;

@@ -1,10 +1,16 @@
 #include "routes.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/statvfs.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
 
 #include "icbd/base/clock.h"
 #include "icbd/base/limits.h"
+#include "icbd/base/quote.h"
 #include "icbd/catalog/names.h"
 #include "icbd/rest/api.h"
 
@@ -58,39 +64,112 @@ Result<std::string> read_member(const json& body, const char* key, bool required
   return found->get<std::string>();
 }
 
-Result<repository::PublishRequest> read_publish_request(const std::string& image,
-                                                        const json& body) {
-  ICBD_TRY(catalog::check_image_name(image));
+Result<bool> read_flag(const json& body, const char* key) {
+  const auto found = body.find(key);
+  if (found == body.end()) return false;
+  if (!found->is_boolean())
+    return fail(ErrorCode::invalid_argument, fmt::format("\"{}\" has to be true or false", key));
+  return found->get<bool>();
+}
+
+struct PublishWish {
+  repository::PublishRequest request;
+  bool dry_run = false;
+};
+
+constexpr std::array publish_members = {"path",           "message", "tags", "boot",
+                                        "target",         "format",  "as",   "checksum",
+                                        "allow_changing", "dry_run"};
+
+Status check_publish_members(const json& body) {
   if (!body.is_object())
     return fail(ErrorCode::invalid_argument,
                 R"(the request needs a body: {"path": "/…", "message": "…"})");
   for (const auto& [key, value] : body.items())
-    if (key != "path" && key != "message")
-      return fail(
-          ErrorCode::invalid_argument,
-          fmt::format("the request has \"{}\", but only \"path\" and \"message\" are known", key));
+    if (std::ranges::find(publish_members, key) == publish_members.end())
+      return fail(ErrorCode::invalid_argument,
+                  fmt::format("the request has {}, but only these are known: {}", quote(key),
+                              fmt::join(publish_members, ", ")));
+  return {};
+}
+
+// None if it is not there; the empty path if it is empty.
+Result<std::optional<std::filesystem::path>> read_optional_path(const json& body, const char* key) {
+  if (!body.contains(key)) return std::nullopt;
+  ICBD_ASSIGN(const std::string path, read_member(body, key, true));
+  if (path.contains('\0'))
+    return fail(ErrorCode::invalid_argument, fmt::format("\"{}\" is no path", key));
+  return std::filesystem::path(path);
+}
+
+Result<std::vector<std::string>> read_tags(const json& body) {
+  std::vector<std::string> tags;
+  const auto found = body.find("tags");
+  if (found == body.end()) return tags;
+  if (!found->is_array())
+    return fail(ErrorCode::invalid_argument, "\"tags\" has to be a list of strings");
+  for (const json& tag : *found) {
+    if (!tag.is_string())
+      return fail(ErrorCode::invalid_argument, "\"tags\" has to be a list of strings");
+    ICBD_TRY(catalog::check_tag_name(tag.get<std::string>()));
+    tags.push_back(tag.get<std::string>());
+  }
+  return tags;
+}
+
+Result<PublishWish> read_publish_wish(const std::string& image, const json& body) {
+  ICBD_TRY(catalog::check_image_name(image));
+  ICBD_TRY(check_publish_members(body));
+  PublishWish wish;
+  repository::PublishRequest& request = wish.request;
+  request.image = image;
   ICBD_ASSIGN(const std::string path, read_member(body, "path", true));
-  ICBD_ASSIGN(std::string message, read_member(body, "message", false));
   if (!path.starts_with('/') || path.contains('\0'))
     return fail(ErrorCode::invalid_argument,
-                fmt::format("\"{}\" is not an absolute path on the master", path));
-  if (message.size() > limits::message_length)
+                fmt::format("{} is not an absolute path on the master", quote(path)));
+  request.path = path;
+  ICBD_ASSIGN(request.message, read_member(body, "message", false));
+  if (request.message.size() > limits::message_length)
     return fail(ErrorCode::too_large, fmt::format("the message has {} bytes, more than the {} "
                                                   "allowed",
-                                                  message.size(), limits::message_length));
-  return repository::PublishRequest{.image = image, .path = path, .message = std::move(message)};
+                                                  request.message.size(), limits::message_length));
+  ICBD_ASSIGN(request.tags, read_tags(body));
+  ICBD_ASSIGN(request.boot, read_optional_path(body, "boot"));
+  ICBD_ASSIGN(request.target, read_optional_path(body, "target"));
+  ICBD_ASSIGN(request.format, read_member(body, "format", false));
+  ICBD_ASSIGN(request.disk_name, read_member(body, "as", false));
+  ICBD_ASSIGN(request.checksum, read_flag(body, "checksum"));
+  ICBD_ASSIGN(request.allow_changing, read_flag(body, "allow_changing"));
+  ICBD_ASSIGN(wish.dry_run, read_flag(body, "dry_run"));
+  return wish;
+}
+
+json describe_plan(const repository::PublishPlan& plan) {
+  json description = {{"kind", plan.kind},
+                      {"number", plan.number.value()},
+                      {"bytes_to_read", plan.bytes_to_read},
+                      {"boot_directory", plan.boot_directory},
+                      {"target_file", plan.target_file},
+                      {"warnings", plan.warnings},
+                      {"notes", plan.notes}};
+  if (plan.parent) description["parent"] = plan.parent->value();
+  if (plan.disk_bytes > 0) description["disk_bytes"] = plan.disk_bytes;
+  return description;
 }
 
 json describe_job(const JobReport& job) {
   json description = {{"id", job.id},
                       {"state", to_string(job.state)},
+                      {"phase", repository::to_string(job.phase)},
                       {"bytes_done", job.bytes_done},
                       {"bytes_total", job.bytes_total}};
   if (job.result)
     description["result"] = {{"version", rest::to_json(job.result->version)},
+                             {"kind", job.result->kind},
                              {"bytes_hashed", job.result->bytes_hashed},
                              {"bytes_inherited", job.result->bytes_inherited},
-                             {"warnings", job.result->warnings}};
+                             {"warnings", job.result->warnings},
+                             {"notes", job.result->notes}};
   if (job.error) description["error"] = rest::to_json(*job.error);
   return description;
 }
@@ -99,14 +178,6 @@ struct AdoptionWish {
   repository::AdoptionRequest request;
   bool dry_run = false;
 };
-
-Result<bool> read_flag(const json& body, const char* key) {
-  const auto found = body.find(key);
-  if (found == body.end()) return false;
-  if (!found->is_boolean())
-    return fail(ErrorCode::invalid_argument, fmt::format("\"{}\" has to be true or false", key));
-  return found->get<bool>();
-}
 
 Result<std::vector<std::filesystem::path>> read_paths(const json& body) {
   const auto found = body.find("paths");
@@ -176,14 +247,19 @@ void add_status_route(rest::Router& router, const Subjects& subjects) {
              });
 }
 
-void add_publish_routes(rest::Router& router, PublishJobs& jobs) {
+void add_publish_routes(rest::Router& router, PublishJobs& jobs, PlanPublication plan) {
   router.add("POST", "/api/images/{image}/versions",
-             [&jobs](const rest::Request& request,
-                     const rest::Router::Parameters& parameters) -> Result<rest::Response> {
+             [&jobs, plan = std::move(plan)](
+                 const rest::Request& request,
+                 const rest::Router::Parameters& parameters) -> Result<rest::Response> {
+               ICBD_ASSIGN(PublishWish wish,
+                           read_publish_wish(parameters.at("image"), request.body));
+               if (wish.dry_run) {
+                 ICBD_ASSIGN(const auto planned, plan(wish.request));
+                 return rest::Response{.body = {{"plan", describe_plan(planned)}}};
+               }
                constexpr int accepted = 202;
-               ICBD_ASSIGN(auto publication,
-                           read_publish_request(parameters.at("image"), request.body));
-               ICBD_ASSIGN(const std::string id, jobs.start(std::move(publication)));
+               ICBD_ASSIGN(const std::string id, jobs.start(std::move(wish.request)));
                return rest::Response{accepted, {{"job", id}}};
              });
 }

@@ -26,8 +26,11 @@ struct Subjects {
 
 // GET /api/status
 void add_status_route(rest::Router& router, const Subjects& subjects);
+// What would be published: repository::plan_publication but in tests.
+using PlanPublication =
+    std::function<Result<repository::PublishPlan>(const repository::PublishRequest&)>;
 // POST /api/images/IMAGE/versions
-void add_publish_routes(rest::Router& router, PublishJobs& jobs);
+void add_publish_routes(rest::Router& router, PublishJobs& jobs, PlanPublication plan);
 
 // What would be adopted: repository::plan_adoption but in tests.
 using PlanAdoption = std::function<Result<std::vector<repository::AdoptionCandidate>>(

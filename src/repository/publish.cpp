@@ -2,22 +2,21 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <optional>
 #include <utility>
 
 #include "icbd/base/clock.h"
 #include "icbd/base/file.h"
+#include "icbd/base/quote.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/catalog/names.h"
 
+#include "compose.h"
 #include "facts_file.h"
-#include "filesystem_type.h"
-#include "layout.h"
 #include "previous_version.h"
-#include "remove.h"
+#include "publish_draft.h"
+#include "publish_source.h"
 
 namespace icbd::repository {
 namespace {
@@ -25,115 +24,14 @@ namespace {
 using catalog::Version;
 using catalog::VersionState;
 
-bool is_within(const std::filesystem::path& path, const std::filesystem::path& directory) {
-  const auto [end, rest] = std::ranges::mismatch(directory, path);
-  return end == directory.end();
-}
-
-std::unexpected<Error> refuse(ErrorCode code, const std::filesystem::path& path,
-                              std::string_view why) {
-  return fail(code, fmt::format("cannot publish {}: {}", path.string(), why));
-}
-
-// A snapshot goes into the repository, so source and repository have to be of one filesystem, and
-// neither may be inside the other: the version would contain the versions.
-Status check_place(const Repository& repository, const std::filesystem::path& path) {
-  ICBD_ASSIGN(const unique_fd source, open_file(path, O_RDONLY | O_DIRECTORY));
-  ICBD_ASSIGN(const Uuid source_filesystem, btrfs::filesystem_uuid(source.get()));
-  ICBD_ASSIGN(const Uuid own_filesystem, btrfs::filesystem_uuid(repository.directory_fd()));
-  const std::string directory = repository.directory().string();
-  if (source_filesystem != own_filesystem)
-    return refuse(ErrorCode::invalid_argument, path,
-                  fmt::format("it is on another filesystem than the repository {}", directory));
-  if (is_within(path, repository.directory()))
-    return refuse(ErrorCode::invalid_argument, path,
-                  fmt::format("it is inside the repository {}", directory));
-  ICBD_ASSIGN(const auto source_info, btrfs::subvolume_info(source.get()));
-  ICBD_ASSIGN(const auto own_info, btrfs::subvolume_info(repository.directory_fd()));
-  if (source_info.id == own_info.id)
-    return refuse(ErrorCode::invalid_argument, path,
-                  fmt::format("the repository {} is part of this subvolume", directory));
-  return {};
-}
-
-// The subvolume's path without symlinks.
-Result<std::filesystem::path> find_source(const Repository& repository,
-                                          const std::filesystem::path& path) {
-  if (!path.is_absolute())
-    return refuse(ErrorCode::invalid_argument, path, "the path has to be absolute");
-  std::error_code error;
-  auto source = std::filesystem::canonical(path, error);
-  if (error) return fail_errno(fmt::format("cannot publish {}", path.string()), error.value());
-  ICBD_ASSIGN(const bool is_btrfs, btrfs::is_btrfs(source));
-  if (!is_btrfs)
-    return refuse(ErrorCode::invalid_argument, path,
-                  fmt::format("it is on {}, not on BTRFS", filesystem_type(source)));
-  ICBD_ASSIGN(const bool is_subvolume, btrfs::is_subvolume(source));
-  if (!is_subvolume)
-    return refuse(ErrorCode::invalid_argument, path,
-                  "it is not the root of a subvolume (btrfs subvolume create makes one)");
-  ICBD_TRY(check_place(repository, source));
-  return source;
-}
-
 Status check_words(const PublishRequest& request) {
   ICBD_TRY(catalog::check_image_name(request.image));
   if (request.message.size() > limits::message_length)
     return fail(ErrorCode::too_large, fmt::format("the message has {} bytes, at most {} are kept",
                                                   request.message.size(), limits::message_length));
+  for (const std::string& tag : request.tags) ICBD_TRY(catalog::check_tag_name(tag));
   return {};
 }
-
-// What a publication leaves on disk before it is committed; removed unless keep() was called.
-class Draft {
- public:
-  Draft(Repository& repository, std::string image, VersionNumber number)
-      : layout_(repository.directory()),
-        logger_(repository.logger()),
-        image_(std::move(image)),
-        number_(number) {}
-  Draft(const Draft&) = delete;
-  Draft& operator=(const Draft&) = delete;
-  ~Draft() {
-    if (kept_) return;
-    root_.reset();
-    for (const Status& removed :
-         {remove_subvolume(subvolume()), remove_file(facts()), remove_file(manifest())})
-      if (!removed) logger_->error("after a failed publication: {}", removed.error().message());
-    if (number_ == VersionNumber(1)) remove_directories();
-  }
-
-  // A snapshot that was never writable would keep the received UUID of its source.
-  Status take_snapshot(const std::filesystem::path& source) {
-    ICBD_TRY(remove_file(manifest()));
-    ICBD_TRY(btrfs::create_snapshot(source, subvolume(), false));
-    ICBD_ASSIGN(root_, open_file(subvolume(), O_RDONLY | O_DIRECTORY));
-    return btrfs::set_read_only(root_.get(), true);
-  }
-
-  int root_fd() const { return root_.get(); }
-  std::filesystem::path facts() const { return layout_.facts(image_, number_); }
-  void keep() { kept_ = true; }
-  Status rename_into_place() { return rename_new(subvolume(), layout_.version(image_, number_)); }
-
- private:
-  // Those of an image that is new with this version, as far as nobody has put anything in.
-  void remove_directories() const {
-    for (const auto& directory :
-         {layout_.image(image_), layout_.manifests() / image_, layout_.pending_maps() / image_})
-      rmdir(directory.c_str());
-  }
-
-  std::filesystem::path subvolume() const { return layout_.publishing(image_, number_); }
-  std::filesystem::path manifest() const { return layout_.manifest(image_, number_); }
-
-  Layout layout_;
-  Logger logger_;
-  std::string image_;
-  VersionNumber number_;
-  unique_fd root_;
-  bool kept_ = false;
-};
 
 catalog::VersionFacts facts_of(const PublishRequest& request, VersionNumber number,
                                const BuiltManifest& built, const btrfs::SubvolumeInfo& info) {
@@ -160,7 +58,94 @@ Result<Version> commit(Repository& repository, Draft& draft, const catalog::Vers
   return repository.catalog().version(serial);
 }
 
+// What is published, where it comes after, and what of it is marked.
+struct Intent {
+  PublishSource source;
+  VersionNumber number;
+  std::optional<Version> parent;
+  Marks marks;
+};
+
+// An empty directory is most often one where something is not mounted.
+Status check_not_empty(const PublishSource& source, const Marks& marks) {
+  if (source.kind != SourceKind::directory) return {};
+  if ((marks.boot && !marks.boot->outside.empty()) ||
+      (marks.target && !marks.target->outside.empty()))
+    return {};
+  std::error_code error;
+  if (!std::filesystem::is_empty(source.path, error) || error) return {};
+  return std::unexpected(refusal(
+      source.path, Error(ErrorCode::invalid_argument, "it is empty: is something not mounted?")));
+}
+
+Result<Intent> find_intent(Repository& repository, const PublishRequest& request,
+                           const std::atomic<bool>* cancelled) {
+  Intent intent;
+  ICBD_ASSIGN(intent.source, find_source(repository, request, cancelled));
+  ICBD_ASSIGN(intent.number, repository.catalog().next_number(request.image));
+  ICBD_ASSIGN(intent.parent, newest_complete(repository, request.image));
+  ICBD_ASSIGN(intent.marks, plan_marks(repository, intent.source, request,
+                                       intent.parent ? &intent.parent->facts : nullptr, cancelled));
+  ICBD_TRY(check_not_empty(intent.source, intent.marks));
+  return intent;
+}
+
+// The version is there already: a tag that cannot be given is no reason to call it failed.
+void give_tags(Repository& repository, const PublishRequest& request, PublishReport& report) {
+  for (const std::string& tag : request.tags) {
+    const Status given = repository.catalog().set_tag(
+        {.image = request.image, .name = tag, .number = report.version.facts.number});
+    if (!given)
+      report.warnings.push_back(
+          fmt::format("it did not get the tag {}: {}", tag, given.error().message()));
+  }
+}
+
+Result<BuiltManifest> build(Repository& repository, const PublishRequest& request,
+                            const Intent& intent, const Draft& draft, PublishProgress& progress) {
+  progress.bytes_done = 0;
+  progress.bytes_total = 0;
+  progress.phase = PublishPhase::hashing;
+  ICBD_ASSIGN(const auto pages, repository.pages(request.image, intent.number, true));
+  ICBD_ASSIGN(auto built,
+              build_next_manifest(repository, draft.root_fd(), intent.parent, *pages, progress));
+  ICBD_TRY(pages->sync());
+  return built;
+}
+
+// What would be marked, told without a draft.
+Result<std::string> expected(const std::optional<Mark>& mark, const PublishSource& source,
+                             Status (*check)(int, const std::string&),
+                             std::vector<std::string>& notes) {
+  if (!mark) return std::string();
+  // A disk alone keeps its boot files; a tree has to have them.
+  Status there;
+  if (source.kind != SourceKind::disk_image && mark->outside.empty()) {
+    ICBD_ASSIGN(const unique_fd root, open_file(source.path, O_RDONLY | O_DIRECTORY));
+    there = check(root.get(), mark->inside);
+  }
+  if (!there && !mark->inherited) return std::unexpected(refusal(source.path, there.error()));
+  if (mark->inherited)
+    notes.push_back(fmt::format("{} was marked in the version before{}", quote(mark->inside),
+                                there ? ", and is again" : ", but is not there"));
+  return there ? mark->inside : std::string();
+}
+
 }  // namespace
+
+std::string_view to_string(PublishPhase phase) {
+  switch (phase) {
+    case PublishPhase::preparing:
+      return "preparing";
+    case PublishPhase::copying:
+      return "copying";
+    case PublishPhase::converting:
+      return "converting";
+    case PublishPhase::hashing:
+      return "hashing";
+  }
+  return "unknown";
+}
 
 Result<PublishReport> publish(Repository& repository, const PublishRequest& request,
                               PublishProgress& progress) {
@@ -168,27 +153,49 @@ Result<PublishReport> publish(Repository& repository, const PublishRequest& requ
   const auto publishing = repository.try_lock_publishing();
   if (!publishing)
     return fail(ErrorCode::busy, "another version is being published; try again when it is done");
-  ICBD_ASSIGN(const auto source, find_source(repository, request.path));
-  ICBD_ASSIGN(const VersionNumber number, repository.catalog().next_number(request.image));
-  ICBD_ASSIGN(const auto parent, newest_complete(repository, request.image));
+  ICBD_ASSIGN(const Intent intent, find_intent(repository, request, &progress.cancelled));
 
-  Draft draft(repository, request.image, number);
+  Draft draft(repository, request.image, intent.number);
   ICBD_TRY(repository.prepare_image(request.image));
-  ICBD_TRY(draft.take_snapshot(source));
-  ICBD_ASSIGN(const auto pages, repository.pages(request.image, number, true));
-  ICBD_ASSIGN(auto built,
-              build_next_manifest(repository, draft.root_fd(), parent, *pages, progress));
-  ICBD_TRY(pages->sync());
+  ICBD_ASSIGN(const Composition composition, compose(repository, request, intent.source,
+                                                     intent.marks, intent.parent, draft, progress));
+  ICBD_TRY(draft.seal());
+  ICBD_ASSIGN(auto built, build(repository, request, intent, draft, progress));
   ICBD_ASSIGN(const auto info, btrfs::subvolume_info(draft.root_fd()));
-  auto facts = facts_of(request, number, built, info);
-  if (parent) facts.parent = parent->facts.number;
+  auto facts = facts_of(request, intent.number, built, info);
+  facts.boot_directory = composition.boot_directory;
+  facts.target_file = composition.target_file;
+  if (intent.parent) facts.parent = intent.parent->facts.number;
 
   ICBD_ASSIGN(auto version, commit(repository, draft, facts));
   PublishReport report = report_of(std::move(built), std::move(version));
+  report.kind = intent.source.name();
+  report.notes = composition.notes;
+  report.warnings.insert(report.warnings.begin(), composition.warnings.begin(),
+                         composition.warnings.end());
+  give_tags(repository, request, report);
   repository.logger()->info("published {}@{}: {} entries, {} bytes read, {} taken over",
-                            facts.image, number.value(), facts.entries, report.bytes_hashed,
+                            facts.image, intent.number.value(), facts.entries, report.bytes_hashed,
                             report.bytes_inherited);
   return report;
+}
+
+Result<PublishPlan> plan_publication(Repository& repository, const PublishRequest& request) {
+  ICBD_TRY(check_words(request));
+  ICBD_ASSIGN(const Intent intent, find_intent(repository, request, nullptr));
+  const PublishSource& source = intent.source;
+  PublishPlan plan;
+  plan.kind = source.name();
+  plan.number = intent.number;
+  if (intent.parent) plan.parent = intent.parent->facts.number;
+  if (source.image) plan.disk_bytes = source.image->size;
+  ICBD_ASSIGN(plan.boot_directory, expected(intent.marks.boot, source, check_boot, plan.notes));
+  ICBD_ASSIGN(plan.target_file, expected(intent.marks.target, source, check_target, plan.notes));
+  ICBD_ASSIGN(Estimate estimated,
+              estimate(repository, request, source, intent.marks, intent.parent));
+  plan.bytes_to_read = estimated.bytes_to_read;
+  plan.warnings = std::move(estimated.warnings);
+  return plan;
 }
 
 }  // namespace icbd::repository

@@ -31,7 +31,11 @@ void parse_both_ways(const std::string& text, Parse parse) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string text(reinterpret_cast<const char*>(data), size);
-  parse_both_ways(text, icbd::config::parse_master);
-  parse_both_ways(text, icbd::config::parse_cache);
+  parse_both_ways(text, [](std::string_view toml, const std::string& name) {
+    return icbd::config::parse_master(toml, name);
+  });
+  parse_both_ways(text, [](std::string_view toml, const std::string& name) {
+    return icbd::config::parse_cache(toml, name);
+  });
   return 0;
 }

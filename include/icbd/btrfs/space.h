@@ -25,4 +25,12 @@ Result<Allocation> allocation(int fd);
 // The room for new file data if `reserve` bytes are to stay unallocated.
 std::uint64_t room_for_data(const Allocation& allocation, std::uint64_t reserve);
 
+// What is left unallocated on a filesystem of this size if nobody says otherwise: 2 %, at least
+// 64 MiB, at most 4 GiB. A block group for metadata is 32 MiB to 1 GiB.
+std::uint64_t default_reserve(std::uint64_t filesystem_bytes);
+
+// no_space, with the figures, unless this many bytes of files can be written. `reserve` 0: the
+// default one.
+Status check_room(int fd, std::uint64_t bytes, std::uint64_t reserve = 0);
+
 }  // namespace icbd::btrfs

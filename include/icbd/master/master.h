@@ -1,7 +1,7 @@
 // The master: a repository that publishes, and serves its versions over REST and data service.
 //
 // Lifecycle: start() opens the repository and listens; when it returns, both services answer.
-// stop(), or the destructor, ends every connection and waits for a publication under way.
+// stop(), or the destructor, ends every connection and cancels a publication under way.
 // Guarantees: thread-safe. Publications run one at a time on a thread of their own.
 #pragma once
 

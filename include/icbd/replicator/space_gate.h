@@ -11,6 +11,7 @@
 #include <cstdint>
 
 #include "icbd/base/error.h"
+#include "icbd/btrfs/space.h"
 
 namespace icbd::replicator {
 
@@ -29,8 +30,6 @@ class SpaceGate {
   std::atomic<std::uint64_t> reserve_;
 };
 
-// What is left unallocated on a filesystem of this size if nobody says otherwise: 2 %, at least
-// 64 MiB, at most 4 GiB. A block group for metadata is 32 MiB to 1 GiB.
-std::uint64_t default_reserve(std::uint64_t filesystem_bytes);
+using btrfs::default_reserve;
 
 }  // namespace icbd::replicator

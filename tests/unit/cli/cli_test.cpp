@@ -90,6 +90,79 @@ TEST_F(CliTest, ARelativePathIsMadeAbsoluteHere) {
   EXPECT_EQ(out(), "job 7\n");
 }
 
+TEST_F(CliTest, PublishSendsWhatWasSaidAndNothingElse) {
+  server.on("POST /api/images/win11/versions", {{"job", "7"}});
+  EXPECT_EQ(run({"publish",
+                 "win11",
+                 "disk.qcow2",
+                 "-m",
+                 "m",
+                 "-t",
+                 "stable",
+                 "-t",
+                 "current",
+                 "--boot",
+                 "./tftp",
+                 "--target",
+                 "",
+                 "--format",
+                 "qcow2",
+                 "--as",
+                 "win.raw",
+                 "--checksum",
+                 "--allow-changing",
+                 "--no-wait"}),
+            exit_done);
+  EXPECT_EQ(server.last_body(), (json{{"path", "/home/operator/disk.qcow2"},
+                                      {"message", "m"},
+                                      {"tags", {"stable", "current"}},
+                                      {"boot", "/home/operator/tftp"},
+                                      {"target", ""},
+                                      {"format", "qcow2"},
+                                      {"as", "win.raw"},
+                                      {"checksum", true},
+                                      {"allow_changing", true}}));
+  EXPECT_EQ(run({"publish", "win11", "/srv/x", "-m", "m", "--boot", "netboot", "--no-wait"}),
+            exit_done);
+  EXPECT_EQ(server.last_body()["boot"], "netboot") << "within what is published";
+}
+
+TEST_F(CliTest, ADryRunOfAPublicationShowsThePlan) {
+  server.on("POST /api/images/win11/versions", {{"plan",
+                                                 {{"kind", "qcow2"},
+                                                  {"number", 4},
+                                                  {"disk_bytes", 64u << 20},
+                                                  {"bytes_to_read", 8u << 20},
+                                                  {"boot_directory", "boot"},
+                                                  {"target_file", "disk.raw"},
+                                                  {"warnings", {"careful"}},
+                                                  {"notes", json::array()}}}});
+  EXPECT_EQ(run({"publish", "win11", "disk.qcow2", "-m", "m", "--dry-run"}), exit_done);
+  EXPECT_EQ(out(),
+            "would publish win11@4 from a qcow2 disk of 64.0 MiB, about 8.0 MiB to read\n"
+            "boot files: boot\ntarget: disk.raw\n");
+  EXPECT_EQ(errors(), "warning: careful\n");
+}
+
+TEST_F(CliTest, EachPhaseOfAPublicationHasItsBar) {
+  server.on("POST /api/images/win11/versions", {{"job", "7"}});
+  const auto running = [](const char* phase) {
+    return json{
+        {"id", "7"}, {"state", "running"}, {"phase", phase}, {"bytes_done", 1}, {"bytes_total", 2}};
+  };
+  server.on("GET /api/jobs/7", running("converting"));
+  int pauses = 0;
+  fake.on_pause = [&] {
+    server.on("GET /api/jobs/7", ++pauses == 1
+                                     ? running("hashing")
+                                     : json{{"state", "done"}, {"result", json::object()}});
+    return true;
+  };
+  EXPECT_EQ(run({"publish", "win11", "/disk", "-m", "m"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("converting win11   50 %"));
+  EXPECT_THAT(out(), HasSubstr("hashing win11   50 %"));
+}
+
 TEST_F(CliTest, AdoptsAndWaits) {
   server.on("POST /api/images/win11/adoptions",
             {{"job", "adopt-7"}, {"snapshots", {{{"path", "/srv/a"}}, {{"path", "/srv/b"}}}}});

@@ -113,5 +113,21 @@ TEST_F(PublishJobsTest, AnUnknownJobIsNotFound) {
   EXPECT_EQ(jobs.find("7").error().code(), ErrorCode::not_found);
 }
 
+TEST(PublishJobsEnd, CancelsWhatIsUnderWay) {
+  bool cancelled = false;
+  {
+    PublishJobs jobs(
+        [&](const repository::PublishRequest&,
+            repository::PublishProgress& progress) -> Result<repository::PublishReport> {
+          while (!progress.cancelled) std::this_thread::yield();
+          cancelled = true;
+          return fail(ErrorCode::cancelled, "given up");
+        },
+        make_silent_logger());
+    ASSERT_TRUE(jobs.start({.image = "win11", .path = "/srv/x", .message = ""}));
+  }
+  EXPECT_TRUE(cancelled);
+}
+
 }  // namespace
 }  // namespace icbd::master

@@ -12,7 +12,17 @@ using nlohmann::json;
 // The publish routes over jobs that publish nothing and end at once.
 struct PublishRoutes : ::testing::Test {
   PublishRoutes() {
-    add_publish_routes(router, jobs);
+    add_publish_routes(
+        router, jobs,
+        [this](const repository::PublishRequest& request) -> Result<repository::PublishPlan> {
+          published = request;
+          repository::PublishPlan plan;
+          plan.kind = "qcow2";
+          plan.number = VersionNumber(4);
+          plan.parent = VersionNumber(3);
+          plan.bytes_to_read = 77;
+          return plan;
+        });
     add_adoption_routes(router, adoptions, [this](const repository::AdoptionRequest& request) {
       planned = request;
       return Result<std::vector<repository::AdoptionCandidate>>({{.path = request.paths.front(),
@@ -52,8 +62,12 @@ struct PublishRoutes : ::testing::Test {
         published = request;
         progress.bytes_total = progress.bytes_done = 10;
         if (request.message == "fail") return fail(ErrorCode::no_space, "the disk is full");
-        return repository::PublishReport{
-            .version = {}, .bytes_hashed = 4, .bytes_inherited = 6, .warnings = {"careful"}};
+        return repository::PublishReport{.version = {},
+                                         .bytes_hashed = 4,
+                                         .bytes_inherited = 6,
+                                         .warnings = {"careful"},
+                                         .kind = "raw",
+                                         .notes = {"as before"}};
       },
       make_silent_logger()};
   harness::TemporaryDirectory directory = harness::TemporaryDirectory::create().value();
@@ -91,6 +105,41 @@ TEST_F(PublishRoutes, PublishingIsAJobThatCanBeAskedAbout) {
   EXPECT_TRUE(done["result"]["version"].contains("uuid"));
 }
 
+TEST_F(PublishRoutes, EveryOptionReachesThePublication) {
+  const auto started = post("win11", {{"path", "/srv/win11.qcow2"},
+                                      {"message", "new"},
+                                      {"tags", {"stable", "current"}},
+                                      {"boot", "netboot"},
+                                      {"target", ""},
+                                      {"format", "qcow2"},
+                                      {"as", "win.raw"},
+                                      {"checksum", true},
+                                      {"allow_changing", true}});
+  ASSERT_TRUE(started) << started.error().message();
+  const json done = job(started->body["job"]);
+  EXPECT_EQ(published.tags, (std::vector<std::string>{"stable", "current"}));
+  EXPECT_EQ(published.boot, "netboot");
+  EXPECT_EQ(published.target, "");
+  EXPECT_EQ(published.format, "qcow2");
+  EXPECT_EQ(published.disk_name, "win.raw");
+  EXPECT_TRUE(published.checksum);
+  EXPECT_TRUE(published.allow_changing);
+  EXPECT_EQ(done["phase"], "preparing");
+  EXPECT_EQ(done["result"]["kind"], "raw");
+  EXPECT_EQ(done["result"]["notes"], json{"as before"});
+}
+
+TEST_F(PublishRoutes, ADryRunPublishesNothing) {
+  const auto response = post("win11", {{"path", "/srv/win11"}, {"dry_run", true}});
+  ASSERT_TRUE(response) << response.error().message();
+  EXPECT_EQ(response->status, 200);
+  EXPECT_FALSE(response->body.contains("job"));
+  EXPECT_EQ(response->body["plan"]["kind"], "qcow2");
+  EXPECT_EQ(response->body["plan"]["number"], 4);
+  EXPECT_EQ(response->body["plan"]["bytes_to_read"], 77);
+  EXPECT_EQ(published.boot, std::nullopt) << "nothing was said";
+}
+
 TEST_F(PublishRoutes, AFailedJobSaysWhy) {
   const auto started = post("win11", {{"path", "/srv/win11"}, {"message", "fail"}});
   const json failed = job(started->body["job"]);
@@ -110,6 +159,10 @@ TEST_F(PublishRoutes, BadRequestsAreRefusedNamingTheTrouble) {
                {"win11", {{"path", 7}}, "path"},
                {"win11", {{"path", "relative"}}, "relative"},
                {"win11", {{"path", "/x"}, {"mesage", "m"}}, "mesage"},
+               {"win11", {{"path", "/x"}, {"tags", "stable"}}, "tags"},
+               {"win11", {{"path", "/x"}, {"tags", {"12"}}}, "12"},
+               {"win11", {{"path", "/x"}, {"boot", 7}}, "boot"},
+               {"win11", {{"path", "/x"}, {"dry_run", "yes"}}, "dry_run"},
                {"win11", {{"path", "/x"}, {"message", std::string(5000, 'm')}}, "5000"}};
   for (const auto& [image, body, word] : cases) {
     const auto response = post(image, body);

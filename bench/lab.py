@@ -140,8 +140,8 @@ class Daemon:
                 output += piece
         return output.decode()
 
-    def rest(self, path, body=None):
-        request = urllib.request.Request(f"http://{self.addresses['rest']}{path}")
+    def rest(self, path, body=None, method=None):
+        request = urllib.request.Request(f"http://{self.addresses['rest']}{path}", method=method)
         if body is not None:
             request.data = json.dumps(body).encode()
             request.add_header("Content-Type", "application/json")
@@ -227,7 +227,7 @@ class Lab:
         file.write_text(configuration, encoding="utf-8")
         return Daemon(self.binaries / program, file, self.folder / f"{program}.log")
 
-    def start_cache(self):
+    def start_cache(self, poll_interval=0.1):
         repository = self.cache_fs.path / "repository"
         repository.mkdir(mode=0o700, exist_ok=True)
         self.cache = self._start("icbd-cache", f"""
@@ -237,7 +237,8 @@ class Lab:
             mountpoint = "{self.view}"
             [master]
             data = "{self.master.addresses['data']}"
-            poll_interval = 0.1
+            rest = "{self.master.addresses['rest']}"
+            poll_interval = {poll_interval}
             [fetch]
             fill_threshold = 0
             [rest]

@@ -51,11 +51,7 @@ void Replicator::reconfigure(const ReplicatorOptions& options) {
   live_.fill_threshold = options.fill_threshold;
   bandwidth_.set(options.bandwidth_limit);
   space_.set_reserve(options.space_reserve);
-  {
-    const std::lock_guard lock(mutex_);
-    look_now_ = true;
-  }
-  changed_.notify_all();
+  look_now();
   fills_.retry_now();  // there may be room now
 }
 
@@ -308,10 +304,10 @@ Status Replicator::turn_complete(const catalog::Version& version) {
     opened_.insert_or_assign(
         version.serial, std::make_shared<const OpenedVersion>(OpenedVersion{
                             complete, nullptr, std::make_shared<Staging>(std::move(subvolume))}));
-    look_now_ = true;  // the next one that is wanted
   }
-  changed_.notify_all();
-  return reload_table();
+  ICBD_TRY(reload_table());
+  look_now();  // the next one that is wanted
+  return {};
 }
 
 }  // namespace icbd::replicator

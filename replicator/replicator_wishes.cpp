@@ -24,11 +24,7 @@ constexpr auto refused_pause = 60s;
 Status Replicator::change_wishes(const Status& changed) {
   ICBD_TRY(changed);
   ICBD_TRY(reload_table());
-  {
-    const std::lock_guard lock(mutex_);
-    look_now_ = true;
-  }
-  changed_.notify_all();
+  look_now();
   return {};
 }
 
@@ -70,30 +66,46 @@ bool Replicator::pursue_wishes() {
     for (const catalog::Version& version : wanted_versions(*table, image)) {
       if (version.state == catalog::VersionState::complete) continue;
       left = true;
-      if (pursue(version, version.pulled ? FillReason::pull : FillReason::subscription)) ++begun;
-      if (begun == begun_at_once) break;
+      const Pursuit now =
+          pursue(version, version.pulled ? FillReason::pull : FillReason::subscription);
+      // One shape after the other: the most wanted one is to be filled first.
+      if (now == Pursuit::opening) break;
+      if (now == Pursuit::on_its_way && ++begun == begun_at_once) break;
     }
   }
   return left;
 }
 
-// True if it is on its way.
-bool Replicator::pursue(const catalog::Version& version, FillReason reason) {
+Replicator::Pursuit Replicator::pursue(const catalog::Version& version, FillReason reason) {
   const VersionSerial serial = version.serial;
   {
     const std::lock_guard lock(mutex_);
-    if (stopping_ || dropping_.contains(serial)) return false;
-    if (opening_.contains(serial)) return true;
+    if (stopping_ || dropping_.contains(serial)) return Pursuit::put_off;
+    if (opening_.contains(serial)) return Pursuit::opening;
     const auto tried = tried_.find(serial);
     if (refused_.contains(serial) && tried != tried_.end() &&
         clock_.now() - tried->second < refused_pause)
-      return false;
+      return Pursuit::put_off;
     if (refused_.contains(serial)) tried_[serial] = clock_.now();
   }
+  if (opened(serial)) {
+    want(serial, reason);
+    return Pursuit::on_its_way;
+  }
   open(serial, [this, serial, reason](const auto& opened) {
-    if (opened) want(serial, reason);
+    if (!opened) return;  // tried again when it is time to look again
+    want(serial, reason);
+    look_now();
   });
-  return true;
+  return Pursuit::opening;
+}
+
+void Replicator::look_now() {
+  {
+    const std::lock_guard lock(mutex_);
+    look_now_ = true;
+  }
+  changed_.notify_all();
 }
 
 std::vector<SubscriptionStatus> Replicator::subscriptions() const {

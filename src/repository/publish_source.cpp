@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 
 #include "icbd/base/file.h"
 #include "icbd/base/quote.h"
@@ -12,6 +13,7 @@
 #include "icbd/catalog/names.h"
 
 #include "beneath.h"
+#include "filesystem_type.h"
 #include "inode_facts.h"
 
 namespace icbd::repository {
@@ -152,6 +154,18 @@ Result<std::optional<Mark>> plan_target(const Repository& repository, const Publ
   return mark;
 }
 
+// What the kernel makes up while it is read is nothing to be kept.
+Status check_keeps_files(const std::filesystem::path& path) {
+  static constexpr std::array<std::string_view, 9> made_up = {"proc",    "sysfs",   "devtmpfs",
+                                                              "devpts",  "cgroup",  "cgroup2",
+                                                              "debugfs", "tracefs", "securityfs"};
+  const std::string type = filesystem_type(path);
+  if (std::ranges::find(made_up, type) == made_up.end()) return {};
+  return refuse(
+      ErrorCode::invalid_argument, path,
+      fmt::format("it is on {}, whose files the kernel makes up while they are read", type));
+}
+
 }  // namespace
 
 std::string_view PublishSource::name() const {
@@ -181,7 +195,10 @@ Result<PublishSource> find_source(const Repository& repository, const PublishReq
     ICBD_ASSIGN(source.image, inspect(source.path, request.format, cancelled));
     return source;
   }
-  if (!source.same_filesystem) return source;
+  if (!source.same_filesystem) {
+    ICBD_TRY(check_keeps_files(source.path));
+    return source;
+  }
   ICBD_ASSIGN(const bool is_subvolume, btrfs::is_subvolume(source.path));
   if (!is_subvolume) return source;
   source.kind = SourceKind::subvolume;

@@ -83,7 +83,11 @@ TEST_F(CliSystemTest, WhatIsMistypedIsGuessedFromTheServersNames) {
   const auto result = on_cache({"pull", "win1l@1"});
   EXPECT_EQ(result.exit_code, 4);
   EXPECT_THAT(result.output, HasSubstr("did you mean win11?"));
-  expect_done(on_cache({"__complete", "drop", "win11@"}), "win11@2\n");
+  // As bash calls it: the line that is being written.
+  const auto words = harness::run({"env", fmt::format("ICBD_SERVER=http://{}", site->cache_rest()),
+                                   ICBD_PROGRAMS "/icbd", "__complete", "drop", "win11@"});
+  ASSERT_DONE(words);
+  expect_done(*words, "win11@2\n");
 }
 
 }  // namespace

@@ -182,7 +182,9 @@ class Replicator {
 
   // replicator_wishes.cpp
   bool pursue_wishes();
-  bool pursue(const catalog::Version& version, FillReason reason);
+  enum class Pursuit : std::uint8_t { put_off, opening, on_its_way };
+  Pursuit pursue(const catalog::Version& version, FillReason reason);
+  void look_now();
   Status change_wishes(const Status& changed);
 
   // replicator_drop.cpp

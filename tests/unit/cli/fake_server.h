@@ -1,20 +1,17 @@
 // A server that answers as the test says, and whole command lines against it, in this process.
 #pragma once
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <map>
 #include <mutex>
 
-#include "icbd/base/unique_fd.h"
 #include "icbd/cli/cli.h"
 #include "icbd/rest/http.h"
 
 #include "fake_terminal.h"
+#include "harness/loopback.h"
 
 namespace icbd::cli::testing {
 
@@ -22,19 +19,12 @@ namespace icbd::cli::testing {
 class FakeServer {
  public:
   FakeServer() {
-    unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(socket.get(), generic, length), 0);
-    EXPECT_EQ(listen(socket.get(), 16), 0);
-    EXPECT_EQ(getsockname(socket.get(), generic, &length), 0);
-    url_ = fmt::format("http://127.0.0.1:{}", ntohs(address.sin_port));
+    harness::Listener listener;
+    url_ = listener.url();
     server_ = std::make_unique<rest::HttpServer>(
-        std::move(socket), [this](const rest::Request& request) { return answer(request); },
-        make_silent_logger(), rest::HttpServerOptions{.threads = 1});
+        std::move(listener.socket),
+        [this](const rest::Request& request) { return answer(request); }, make_silent_logger(),
+        rest::HttpServerOptions{.threads = 1});
   }
   const std::string& url() const { return url_; }
   void stop() { server_->stop(); }

@@ -1,18 +1,16 @@
 // Announcements: the hub, the parser, and both over a real connection.
 #include "icbd/rest/events.h"
 
-#include <arpa/inet.h>
-#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <condition_variable>
 #include <mutex>
 #include <thread>
 
 #include "icbd/rest/http.h"
+
+#include "harness/loopback.h"
 
 namespace icbd::rest {
 namespace {
@@ -71,18 +69,11 @@ TEST(EventHub, TellsANewListenerTheLastAnnouncement) {
 class EventsTest : public ::testing::Test {
  protected:
   EventsTest() {
-    unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t length = sizeof address;
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(socket.get(), generic, length), 0);
-    EXPECT_EQ(listen(socket.get(), 64), 0);
-    EXPECT_EQ(getsockname(socket.get(), generic, &length), 0);
-    url_ = fmt::format("http://127.0.0.1:{}", ntohs(address.sin_port));
+    harness::Listener listener;
+    port_ = listener.port;
+    url_ = listener.url();
     server_ = std::make_unique<HttpServer>(
-        std::move(socket),
+        std::move(listener.socket),
         [](const Request& request) -> Result<Response> {
           if (request.path.front() == "plain") return Response{.body = "no events"};
           return Response{.events = true};
@@ -117,6 +108,7 @@ class EventsTest : public ::testing::Test {
   }
 
   EventHub hub_;
+  std::uint16_t port_ = 0;
   std::string url_;
   std::unique_ptr<HttpServer> server_;
   std::mutex mutex_;  // guards what is below
@@ -184,14 +176,9 @@ TEST_F(EventsTest, AnAnswerWithoutEventsIsAnError) {
 TEST_F(EventsTest, ManyFollowersAreTold) {
   constexpr int followers = 200;
   std::vector<unique_fd> sockets;
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<std::uint16_t>(std::stoi(url_.substr(url_.rfind(':') + 1))));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const std::string_view request = "GET /events HTTP/1.1\r\nHost: x\r\n\r\n";
   for (int i = 0; i < followers; ++i) {
-    unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    ASSERT_EQ(connect(socket.get(), reinterpret_cast<sockaddr*>(&address), sizeof address), 0);
+    unique_fd socket = harness::connect_to(port_);
     ASSERT_EQ(write(socket.get(), request.data(), request.size()),
               static_cast<ssize_t>(request.size()));
     sockets.push_back(std::move(socket));

@@ -1,10 +1,7 @@
 #include "icbd/rest/http.h"
 
-#include <arpa/inet.h>
 #include <fmt/format.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 
 #include <condition_variable>
 #include <mutex>
@@ -13,42 +10,15 @@
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
 
+#include "harness/loopback.h"
+
 namespace icbd::rest {
 namespace {
 
+using harness::connect_to;
+using harness::Listener;
 using nlohmann::json;
 using namespace std::chrono_literals;
-
-sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-// A listening socket on a free port of the loopback device.
-struct Listener {
-  Listener() : socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address = loopback(0);
-    socklen_t length = sizeof address;
-    auto* const generic = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(socket.get(), generic, length), 0);
-    EXPECT_EQ(listen(socket.get(), 16), 0);
-    EXPECT_EQ(getsockname(socket.get(), generic, &length), 0);
-    port = ntohs(address.sin_port);
-  }
-  unique_fd socket;
-  std::uint16_t port = 0;
-};
-
-unique_fd connect_to(std::uint16_t port) {
-  unique_fd socket(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in address = loopback(port);
-  EXPECT_EQ(::connect(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address),
-            0);
-  return socket;
-}
 
 // Repeats the request; some paths do something else.
 Result<Response> echo(const Request& request) {

@@ -47,7 +47,8 @@ Action define_completion(Arguments& arguments) {
   arguments.footer(
       "For this shell: eval \"$(icbd completion bash)\". For all: into the file\n"
       "/usr/share/bash-completion/completions/icbd.");
-  return WorkHere([](const Place& place) -> Result<int> {
+  // Kept until the command has run: it is written when the command line is parsed.
+  return WorkHere([shell](const Place& place) -> Result<int> {
     place.terminal.out << bash_script;
     return exit_done;
   });

@@ -43,6 +43,7 @@ Status Replicator::follow_once() {
 }
 
 void Replicator::note_unreachable(const Error& error) {
+  if (error.code() == ErrorCode::cancelled) return;  // it is we who end the connection
   const auto now = clock_.now();
   if (!unreachable_since_) unreachable_since_ = now;
   // Whatever has happened to it meanwhile: it is asked for everything again.

@@ -112,6 +112,18 @@ json describe_view(const config::Cache& configuration, const replicator::Version
           {"hidden_images", std::move(hidden)}};
 }
 
+// What the start found, without what is left to do about versions that were dropped since.
+std::vector<repository::Finding> findings_left(const repository::Repository& repository,
+                                               const replicator::VersionTable& table) {
+  std::vector<repository::Finding> left = repository.recovery_findings();
+  std::erase_if(left, [&](const repository::Finding& finding) {
+    return !finding.settled && std::ranges::any_of(table.versions, [&](const auto& version) {
+      return version.state == catalog::VersionState::remote && name_of(version) == finding.version;
+    });
+  });
+  return left;
+}
+
 Result<rest::Response> answer_status(const Subjects& subjects) {
   const auto table = subjects.replicator.versions();
   ICBD_ASSIGN(json repository, describe_repository(subjects.repository));
@@ -131,21 +143,22 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
     refused.push_back({{"image", refusal.version.facts.image},
                        {"version", refusal.version.facts.number.value()},
                        {"reason", refusal.error.message()}});
-  return rest::Response{.body = {{"role", "cache"},
-                                 {"version", ICBD_VERSION},
-                                 {"time", format_utc(SystemClock().wall())},
-                                 {"repository", std::move(repository)},
-                                 {"master", describe_master(subjects)},
-                                 {"view", describe_view(subjects.configuration, *table)},
-                                 {"wire",
-                                  {{"bytes_sent", subjects.source.bytes_sent()},
-                                   {"bytes_received", subjects.source.bytes_received()}}},
-                                 {"images", table->images.size()},
-                                 {"versions", count_states(*table)},
-                                 {"arriving", std::move(arriving)},
-                                 {"subscriptions", std::move(subscriptions)},
-                                 {"refused", std::move(refused)},
-                                 {"recovery", to_json(subjects.repository.recovery_findings())}}};
+  return rest::Response{
+      .body = {{"role", "cache"},
+               {"version", ICBD_VERSION},
+               {"time", format_utc(SystemClock().wall())},
+               {"repository", std::move(repository)},
+               {"master", describe_master(subjects)},
+               {"view", describe_view(subjects.configuration, *table)},
+               {"wire",
+                {{"bytes_sent", subjects.source.bytes_sent()},
+                 {"bytes_received", subjects.source.bytes_received()}}},
+               {"images", table->images.size()},
+               {"versions", count_states(*table)},
+               {"arriving", std::move(arriving)},
+               {"subscriptions", std::move(subscriptions)},
+               {"refused", std::move(refused)},
+               {"recovery", to_json(findings_left(subjects.repository, *table))}}};
 }
 
 }  // namespace

@@ -12,10 +12,6 @@ using rest::Request;
 using rest::Response;
 using rest::Router;
 
-std::string name_of(const catalog::Version& version) {
-  return fmt::format("{}@{}", version.facts.image, version.facts.number.value());
-}
-
 std::vector<replicator::Hold> open_files_of(const Subjects& subjects, VersionSerial serial) {
   const std::size_t open = subjects.view.open_handles(serial);
   if (open == 0) return {};
@@ -104,6 +100,10 @@ void add_subscription_routes(Router& router, const Subjects& subjects) {
 }
 
 }  // namespace
+
+std::string name_of(const catalog::Version& version) {
+  return fmt::format("{}@{}", version.facts.image, version.facts.number.value());
+}
 
 std::vector<replicator::Hold> holds_of(const Subjects& subjects, VersionSerial serial) {
   auto holds = subjects.replicator.holds(serial);

@@ -12,6 +12,8 @@ namespace icbd::cache {
 void add_wish_routes(rest::Router& router, const rest::CatalogReader& reader,
                      const Subjects& subjects);
 
+// "win11@3"
+std::string name_of(const catalog::Version& version);
 // Everything that holds the version here: the replicator's reasons, and open files.
 std::vector<replicator::Hold> holds_of(const Subjects& subjects, VersionSerial serial);
 nlohmann::json to_json(const replicator::Hold& hold);

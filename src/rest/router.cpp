@@ -52,7 +52,10 @@ Result<Response> Router::operator()(const Request& request) const {
   }
   const std::string path = fmt::format("/{}", fmt::join(request.path, "/"));
   if (allowed.empty())
-    return fail(ErrorCode::not_found, fmt::format("there is nothing at {}", path));
+    return fail(ErrorCode::not_found,
+                fmt::format("there is nothing at {} (what is asked of a master only, or of a "
+                            "cache only, is not there on the other)",
+                            path));
   constexpr int method_not_allowed = 405;
   return Response{method_not_allowed,
                   {{"error",

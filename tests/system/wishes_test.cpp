@@ -146,6 +146,8 @@ TEST_F(WishesTest, APinSurvivesARestart) {
   ASSERT_DONE(site->cache_client().post(version + "/pull", json()));
   ASSERT_DONE(site->wait_until_complete("image", 1));
   ASSERT_DONE(site->stop_cache());
+  EXPECT_EQ(site->cache().error_output().find(" error "), std::string::npos)
+      << "a clean stop is no error: " << site->cache().error_output();
   ASSERT_DONE(site->start_cache());
   EXPECT_EQ(ask(version)["pin"]["reason"], "exam week");
   EXPECT_EQ(refusal(site->cache_client().remove(version), ErrorCode::busy),

@@ -1,9 +1,10 @@
 """How long a real operating system takes to boot from the view, and what has to be fetched for it.
 
-Debian on patch day: version 1 is complete on the cache, version 2 has the security updates. qemu boots
-version 2 while nothing of it is here, while it arrives in the background, when it is complete, and,
-beside that, the master's own file on BTRFS. Measured from the start of qemu to the guest's report,
-which names its packages, from cold caches. Needs a network: the image is made of Debian's packages.
+Debian on patch day: version 1 is complete on the cache, version 2 has the security updates. qemu
+boots version 2 while nothing of it is here, while it arrives in the background, when it is complete,
+and, beside that, the master's own file on BTRFS. Measured from the start of qemu to the guest's
+report, which names its packages, from cold caches. Needs a network: the image is made of Debian's
+packages.
 """
 import dataclasses
 

@@ -31,6 +31,10 @@ class NotFound(BenchError):
     """REST answered 404."""
 
 
+class Refused(BenchError):
+    """REST answered 409: something keeps it from being done now."""
+
+
 def say(words):
     print(words, file=sys.stderr, flush=True)
 
@@ -150,7 +154,7 @@ class Daemon:
                 return json.load(response)
         except urllib.error.HTTPError as error:
             words = error.read().decode(errors="replace")
-            kind = NotFound if error.code == 404 else BenchError
+            kind = {404: NotFound, 409: Refused}.get(error.code, BenchError)
             raise kind(f"{self.name}: {path}: {error.code} {words}") from error
         except OSError as error:
             words = pathlib.Path(self.log).read_text(errors="replace")[-2000:]
@@ -227,7 +231,7 @@ class Lab:
         file.write_text(configuration, encoding="utf-8")
         return Daemon(self.binaries / program, file, self.folder / f"{program}.log")
 
-    def start_cache(self, poll_interval=0.1):
+    def start_cache(self, fetch="fill_threshold = 0", poll_interval=0.1):
         repository = self.cache_fs.path / "repository"
         repository.mkdir(mode=0o700, exist_ok=True)
         self.cache = self._start("icbd-cache", f"""
@@ -240,7 +244,7 @@ class Lab:
             rest = "{self.master.addresses['rest']}"
             poll_interval = {poll_interval}
             [fetch]
-            fill_threshold = 0
+            {fetch}
             [rest]
             listen = "127.0.0.1:0"
             """)
@@ -257,10 +261,10 @@ class Lab:
         self.stop_cache()
         self.cache_fs.fresh()
 
-    def publish(self, image):
+    def publish(self, image, **more):
         """Publishes the work subvolume as the image's next version and returns it."""
         job = self.master.rest(f"/api/images/{image}/versions",
-                               {"path": str(self.work), "message": "bench"})["job"]
+                               {"path": str(self.work), "message": "bench", **more})["job"]
 
         def finished():
             answer = self.master.rest(f"/api/jobs/{job}")
@@ -295,6 +299,23 @@ class Lab:
             return version and version["state"] == "complete"
 
         wait_until(complete, f"{image}@{number} to be complete", seconds_max)
+
+    def pull(self, image, number):
+        """Has the cache fetch all of it; returns at once."""
+        self.cache.rest(f"/api/images/{image}/versions/{number}/pull", {})
+
+    def drop(self, image, number):
+        """Nothing of it is here afterwards, nor arrives."""
+        def dropped():
+            try:
+                self.cache.rest(f"/api/images/{image}/versions/{number}", method="DELETE")
+            except NotFound:  # nothing of it was here
+                pass
+            except Refused:  # the kernel lets go of a file a moment after it was closed
+                return False
+            return True
+
+        wait_until(dropped, f"nobody to hold {image}@{number}", 30, interval=0.1)
 
     def wire_bytes(self):
         """What the cache says it received and sent on the data service."""

@@ -9,6 +9,7 @@
 #include "icbd/repository/fsck.h"
 
 #include "command.h"
+#include "configuration_files.h"
 #include "format.h"
 #include "progress_bar.h"
 
@@ -22,7 +23,7 @@ using repository::FsckReport;
 // The exit code says what was found (as with fsck(8), except that findings that are left are 3).
 enum FsckExitCode : int { fsck_clean = 0, fsck_repaired = 1, fsck_failed = 2, fsck_left = 3 };
 struct FsckArguments {
-  std::string config;  // of these two, one
+  std::string config;  // of these two, at most one; none: the installed configuration
   std::string repository;
   bool repair = false;
   bool data = false;
@@ -44,16 +45,26 @@ Result<repository::FsckOptions> read_configuration(const std::filesystem::path& 
   return options;
 }
 
+// The one configuration that is installed.
+Result<repository::FsckOptions> read_installed(const std::filesystem::path& directory) {
+  const auto installed = installed_configurations(directory);
+  if (installed.size() == 1) return read_configuration(installed.front());
+  return fail(ErrorCode::invalid_argument,
+              fmt::format("say which repository: --config FILE of its daemon, or --repository DIR "
+                          "({} configurations are in {})",
+                          installed.size(), directory.string()));
+}
+
 Result<repository::FsckOptions> make_options(const FsckArguments& arguments,
-                                             const std::filesystem::path& working_directory) {
-  if (arguments.config.empty() == arguments.repository.empty())
-    return fail(ErrorCode::invalid_argument,
-                "say which repository: --config FILE of its daemon, or --repository DIR");
+                                             const Surroundings& surroundings) {
+  const std::filesystem::path& here = surroundings.working_directory;
   repository::FsckOptions options;
-  if (!arguments.config.empty()) {
-    ICBD_ASSIGN(options, read_configuration(working_directory / arguments.config));
+  if (!arguments.repository.empty()) {
+    options.directory = here / arguments.repository;
+  } else if (!arguments.config.empty()) {
+    ICBD_ASSIGN(options, read_configuration(here / arguments.config));
   } else {
-    options.directory = working_directory / arguments.repository;
+    ICBD_ASSIGN(options, read_installed(surroundings.configuration_directory));
   }
   options.repair = arguments.repair;
   options.data = arguments.data;
@@ -120,13 +131,13 @@ void print(const FsckReport& report, const repository::FsckOptions& options,
       options.data ? "" : " without their data", report.findings.size(), left);
 }
 
-int fsck(const FsckArguments& arguments, const std::filesystem::path& working_directory,
-         const Terminal& terminal, bool as_json) {
+int fsck(const FsckArguments& arguments, const Surroundings& surroundings, const Terminal& terminal,
+         bool as_json) {
   const auto complain = [&terminal](const Error& error) {
     terminal.errors << fmt::format("icbd: {}\n", error.message());
     return int{fsck_failed};
   };
-  const auto options = make_options(arguments, working_directory);
+  const auto options = make_options(arguments, surroundings);
   if (!options) return complain(options.error());
   const auto report = check(*options, terminal, as_json);
   if (!report) return complain(report.error());
@@ -151,7 +162,7 @@ Action define_fsck(Arguments& arguments) {
   arguments.flag("--repair", options->repair, "Put right what can be, and say what was done");
   arguments.flag("--data", options->data, "Read every byte too");
   return WorkHere([options](const Place& place) {
-    return fsck(*options, place.surroundings.working_directory, place.terminal, place.json);
+    return fsck(*options, place.surroundings, place.terminal, place.json);
   });
 }
 

@@ -7,6 +7,7 @@
 #include "icbd/cli/cli.h"
 
 #include "fake_terminal.h"
+#include "harness/temporary_directory.h"
 
 namespace icbd::cli {
 namespace {
@@ -19,18 +20,34 @@ using ::testing::HasSubstr;
 struct FsckCommandTest : ::testing::Test {
   int run(std::vector<std::string> arguments) {
     arguments.insert(arguments.begin(), "fsck");
-    return cli::run(arguments, {.server = "", .working_directory = ::testing::TempDir()},
+    return cli::run(arguments,
+                    {.server = "",
+                     .working_directory = ::testing::TempDir(),
+                     .configuration_directory = configurations.path()},
                     fake.terminal());
   }
   std::string errors() const { return fake.errors.str(); }
 
   testing::FakeTerminal fake;
+  harness::TemporaryDirectory configurations = harness::TemporaryDirectory::create().value();
 };
 
 TEST_F(FsckCommandTest, AsksForOneRepository) {
   EXPECT_EQ(run({}), fsck_failed);
   EXPECT_THAT(errors(), HasSubstr("--config FILE of its daemon, or --repository DIR"));
   EXPECT_EQ(run({"--config", "a", "--repository", "b"}), exit_usage);
+}
+
+TEST_F(FsckCommandTest, TakesTheOneConfigurationThatIsInstalled) {
+  const auto write = [&](const char* name, const char* text) {
+    std::ofstream(configurations.path() / name) << text;
+  };
+  write("cache.toml", "[repository]\npath = \"/nowhere/at/all\"\n");
+  EXPECT_EQ(run({}), fsck_failed);
+  EXPECT_THAT(errors(), HasSubstr("/nowhere/at/all"));
+  write("master.toml", "[repository]\npath = \"/elsewhere\"\n");
+  EXPECT_EQ(run({}), fsck_failed);
+  EXPECT_THAT(errors(), HasSubstr("2 configurations are in"));
 }
 
 TEST_F(FsckCommandTest, SaysWhatIsNoRepository) {

@@ -110,8 +110,10 @@ for file in "$CHROOT"/packages/*.deb; do
   rm -r unpacked
 done
 # The master answers on ports of the kernel's choice: $server.
+# Started by its own name, not through inside(): it is the daemon that is to be ended.
 with_master() {
-  inside icbd-master --config /etc/icbd/master.toml --set rest.listen=127.0.0.1:0 \
+  : > ready
+  chroot "$CHROOT" icbd-master --config /etc/icbd/master.toml --set rest.listen=127.0.0.1:0 \
     --set data.listen=127.0.0.1:0 > ready 2> master.log &
   master=$!
   until grep -q ready ready; do kill -0 $master || { cat master.log; exit 1; }; sleep 0.1; done

@@ -117,10 +117,9 @@ json to_json(const replicator::Hold& hold) {
 
 json to_json(const replicator::SubscriptionStatus& status, bool offline) {
   const bool complete = status.behind_versions == 0 && !status.wanted.empty();
+  const std::string_view behind = offline ? "offline" : "behind";
   json description = {{"image", status.subscription.image},
-                      {"state", complete  ? "complete"
-                                : offline ? "offline"
-                                          : "behind"},
+                      {"state", complete ? "complete" : behind},
                       {"behind_versions", status.behind_versions},
                       {"behind_bytes", status.behind_bytes},
                       {"wanted", json::array()}};

@@ -8,6 +8,13 @@
 
 namespace icbd::replicator {
 
+std::span<const catalog::Version> VersionTable::of(const std::string& image) const {
+  const auto range = std::ranges::equal_range(
+      versions, image, {},
+      [](const catalog::Version& version) -> const std::string& { return version.facts.image; });
+  return {range.begin(), range.end()};
+}
+
 Replicator::Replicator(repository::Repository& repository, source::Source& source,
                        const Clock& clock, ReplicatorOptions options, Logger logger)
     : repository_(repository),
@@ -177,9 +184,8 @@ std::vector<catalog::Version> Replicator::parent_candidates(const catalog::Versi
   std::vector<catalog::Version> candidates;
   // Held for the loop: the table may be replaced at any moment.
   const auto table = versions();
-  for (const catalog::Version& other : table->versions)
-    if (other.facts.image == version.facts.image && other.state == catalog::VersionState::complete)
-      candidates.push_back(other);
+  for (const catalog::Version& other : table->of(version.facts.image))
+    if (other.state == catalog::VersionState::complete) candidates.push_back(other);
   const auto distance = [&](const catalog::Version& other) {
     const std::int64_t apart =
         std::int64_t{other.facts.number.value()} - std::int64_t{version.facts.number.value()};

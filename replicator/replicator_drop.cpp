@@ -29,7 +29,7 @@ std::vector<Hold> Replicator::holds(VersionSerial serial) const {
                        fmt::format("the subscription to {} wants {}", subscription.image,
                                    describe(subscription))});
   }
-  for (const catalog::Version& other : table->versions)
+  for (const catalog::Version& other : table->of(version->facts.image))
     if (other.shape_parent == serial && other.state == catalog::VersionState::arriving)
       holds.push_back({serial, "parent", fmt::format("{} arrives on top of it", name_of(other))});
   const std::lock_guard lock(mutex_);
@@ -68,41 +68,44 @@ Status Replicator::drop(VersionSerial serial, const OtherHolds& others) {
   return dropped;
 }
 
+// Nothing opens it any more. A fill under way may still end in its being complete, and a reader who
+// has just gone may ask for another: so what is to be removed is decided when both have ended.
 Status Replicator::drop_unheld(VersionSerial serial) {
   ICBD_TRY(repository_.catalog().set_pulled(serial, false));
-  // May end in the version being complete, if that is what it was about to be.
   fills_.remove(serial);
-  const auto version = find(serial);
-  if (!version || version->state == catalog::VersionState::remote) {
+  const bool was_arriving = end_arrival(serial);
+  fills_.remove(serial);
+  ICBD_ASSIGN(catalog::Version version, repository_.catalog().version(serial));
+  if (version.state == catalog::VersionState::remote && !was_arriving) {
     ICBD_TRY(reload_table());
-    return fail(ErrorCode::not_found, version
-                                          ? fmt::format("nothing of {} is here", name_of(*version))
-                                          : "no such version");
+    return fail(ErrorCode::not_found, fmt::format("nothing of {} is here", name_of(version)));
   }
-  if (version->state == catalog::VersionState::arriving) {
-    ICBD_TRY(drop_arrival(*version));
-  } else {
-    {
-      const std::lock_guard lock(mutex_);
-      opened_.erase(serial);
-    }
+  if (version.state == catalog::VersionState::complete) {
+    end_arrival(serial);  // what has landed meanwhile was opened anew
     local_.forget(serial);
-    ICBD_TRY(repository_.drop_version(*version));
+    ICBD_TRY(repository_.drop_version(version));
+  } else {
+    // Its inodes were shown, though the catalog had not heard of it yet: from arriving to remote it
+    // gets another generation.
+    ICBD_TRY(repository_.catalog().set_state(serial, catalog::VersionState::arriving));
+    ICBD_TRY(repository_.discard_arrival(version));
   }
   return reload_table();
 }
 
-Status Replicator::drop_arrival(const catalog::Version& version) {
+// Closes the version for whoever comes; what arrives is given up. True if it was arriving.
+bool Replicator::end_arrival(VersionSerial serial) {
   std::shared_ptr<const OpenedVersion> opened;
   {
     const std::lock_guard lock(mutex_);
-    if (const auto found = opened_.find(version.serial); found != opened_.end()) {
+    if (const auto found = opened_.find(serial); found != opened_.end()) {
       opened = found->second;
       opened_.erase(found);
     }
   }
-  if (opened && opened->arrival) opened->arrival->abandon();
-  return repository_.discard_arrival(version);
+  if (!opened || !opened->arrival) return false;
+  opened->arrival->abandon();
+  return true;
 }
 
 }  // namespace icbd::replicator

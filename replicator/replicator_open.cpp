@@ -142,7 +142,7 @@ void Replicator::begin_arrival(const catalog::Version& version, std::shared_ptr<
   // Readers first: what they wait for must not wait for a disk.
   finish_opening(version.serial, opened);
   const Status committed = arrival->commit_shape();
-  if (!committed) {
+  if (!committed && committed.error().code() != ErrorCode::cancelled) {
     arrival->note_problem(committed.error());
     logger_->error("{}: the shape cannot be made durable: {}", name_of(version),
                    committed.error().message());

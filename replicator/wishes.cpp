@@ -7,22 +7,11 @@
 #include "icbd/catalog/find_version.h"
 
 namespace icbd::replicator {
-namespace {
-
 using catalog::Subscription;
 using catalog::Version;
 
-std::span<const Version> versions_of(const VersionTable& table, const std::string& image) {
-  const auto range = std::ranges::equal_range(
-      table.versions, image, {},
-      [](const Version& version) -> const std::string& { return version.facts.image; });
-  return {range.begin(), range.end()};
-}
-
-}  // namespace
-
 std::vector<Version> wanted_by(const VersionTable& table, const Subscription& subscription) {
-  const auto versions = versions_of(table, subscription.image);
+  const auto versions = table.of(subscription.image);
   std::vector<Version> wanted;
   if (!subscription.tag.empty()) {
     const auto found =
@@ -37,7 +26,7 @@ std::vector<Version> wanted_by(const VersionTable& table, const Subscription& su
 
 std::vector<Version> wanted_versions(const VersionTable& table, const std::string& image) {
   std::vector<Version> wanted;
-  for (const Version& version : versions_of(table, image))
+  for (const Version& version : table.of(image))
     if (version.pulled) wanted.push_back(version);
   const auto subscription = std::ranges::find(table.subscriptions, image, &Subscription::image);
   if (subscription == table.subscriptions.end()) return wanted;

@@ -46,10 +46,8 @@ rest::CatalogReader reader_of(const Subjects& subjects) {
         const auto table = replicator.versions();
         if (!std::binary_search(table->images.begin(), table->images.end(), image))
           return fail(ErrorCode::not_found, "no image is called \"" + image + "\"");
-        std::vector<catalog::Version> versions;
-        std::copy_if(table->versions.begin(), table->versions.end(), std::back_inserter(versions),
-                     [&](const catalog::Version& version) { return version.facts.image == image; });
-        return versions;
+        const auto versions = table->of(image);
+        return std::vector(versions.begin(), versions.end());
       },
       .extend =
           [subjects](const catalog::Version& version, json& object) {

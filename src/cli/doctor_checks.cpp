@@ -8,6 +8,8 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "icbd/btrfs/space.h"
+
 #include "answers.h"
 
 namespace icbd::cli {
@@ -102,16 +104,11 @@ Finding bad(std::string subject, std::string found, std::string cost, std::strin
           .advice = std::move(advice)};
 }
 
-// As the cache's own reserve: 2 % of the filesystem, at least 64 MiB, at most 4 GiB.
-std::uint64_t reserve_of(const BtrfsFacts& btrfs) {
-  constexpr std::uint64_t part = 50;
-  return std::clamp(btrfs.total / part, 64 * mebibyte, 4 * gibibyte);
-}
-
 Finding check_room(const std::filesystem::path& directory, const BtrfsFacts& btrfs) {
   const std::string found =
       fmt::format("{} unallocated of {}", format_size(btrfs.unallocated), format_size(btrfs.total));
-  if (btrfs.unallocated >= reserve_of(btrfs)) return {.subject = "room", .found = found};
+  if (btrfs.unallocated >= btrfs::default_reserve(btrfs.total))
+    return {.subject = "room", .found = found};
   return bad("room", found, "arrivals pause: what is unallocated is kept for metadata",
              fmt::format("free some (icbd drop), give back half-empty block groups (btrfs balance "
                          "start -dusage=50 {}), or add a disk",

@@ -35,6 +35,7 @@ constexpr std::size_t connections_max = 1024;
 // Of those that only listen, which cost a few KiB each.
 constexpr std::size_t listeners_max = 16 * 1024;
 constexpr std::chrono::milliseconds exhausted_pause{100};
+constexpr int service_unavailable = 503;
 
 // What every connection refers to; outlives them all.
 struct Service {
@@ -139,7 +140,12 @@ class Session : public std::enable_shared_from_this<Session> {
     }
     const Response response = answer(service_, request);
     const bool head = request.method() == http::verb::head;
-    if (response.events && !head && service_.options.events != nullptr) return listen();
+    if (response.events && !head && service_.options.events != nullptr) {
+      if (service_.listeners.load(std::memory_order_relaxed) < listeners_max) return listen();
+      return write(
+          error_response(Error(ErrorCode::busy, "too many listen already"), service_unavailable),
+          false, false);
+    }
     write(response, request.keep_alive(), head);
   }
 
@@ -179,7 +185,6 @@ class Listener : public std::enable_shared_from_this<Listener> {
   }
 
   void start() {
-    if (service_.listeners.load(std::memory_order_relaxed) > listeners_max) return;
     stream_.expires_never();
     send(
         std::make_shared<const std::string>("HTTP/1.1 200 OK\r\nServer: icbd\r\n"

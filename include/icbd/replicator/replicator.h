@@ -1,13 +1,14 @@
 // The replicator: follows a source and brings its versions here.
 //
 // Purpose: keeps the catalog in step with the source, fetches shapes when somebody looks inside a
-// version, fills versions in the background once somebody reads from them, lands them.
+// version, fills versions in the background once somebody reads from them or wishes for them, lands
+// them, and drops them.
 // Lifecycle: start() resumes arrivals that were under way and begins to follow the source;
 // stop() ends everything with a checkpoint of each arrival. Both once.
 // Guarantees: thread-safe. versions() and find() answer from memory. Of one image, one version is
-// filled at a time, in the order in which they were first read (a later version then shares the
-// chunks of an earlier one instead of fetching them twice); readers are never behind it. What fails
-// is tried again by itself.
+// filled at a time (the next one then shares its chunks instead of fetching them twice): what
+// somebody reads before what somebody pulled before what is subscribed, else in the order asked.
+// Readers are never behind a fill. What fails is tried again by itself.
 // A version whose number comes back with other content, and another master, are refused and
 // reported; what is here is kept.
 #pragma once
@@ -18,6 +19,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <thread>
 #include <unordered_map>
 #include <unordered_set>
@@ -55,6 +57,9 @@ struct VersionTable {
   std::vector<catalog::Version> versions;  // by image, then number
   std::vector<catalog::Tag> tags;          // by image, then name
   std::vector<catalog::Subscription> subscriptions;
+
+  // The versions of one image; none if it is not known.
+  std::span<const catalog::Version> of(const std::string& image) const;
 };
 
 // The content of a version that can be looked into: either is set.
@@ -189,7 +194,7 @@ class Replicator {
 
   // replicator_drop.cpp
   Status drop_unheld(VersionSerial serial);
-  Status drop_arrival(const catalog::Version& version);
+  bool end_arrival(VersionSerial serial);
 
   // replicator_open.cpp
   void forget_one_complete();

@@ -79,6 +79,22 @@ TEST_F(DropTest, ReadersOfADroppedArrivalAreAnswered) {
   expect_nothing_left_of(1);
 }
 
+// Its names were shown, and may be remembered by number, although the catalog had not heard of it.
+TEST_F(DropTest, AnArrivalThatWasNotCommittedYetHasAnotherGenerationNextTime) {
+  publish("head -c 1M /dev/urandom > disk");
+  start();
+  std::promise<Status> dropped;
+  replicator_->open(serial(1), [&](const auto& opened) {
+    EXPECT_TRUE(opened.has_value());
+    dropped.set_value(drop(1));  // called before the shape is committed
+  });
+  ASSERT_DONE(dropped.get_future().get());
+  expect_nothing_left_of(1);
+  EXPECT_EQ(cache_->catalog().version(serial(1))->generation, 1u);
+  let_arrive(1);
+  expect_landed_equal(1);
+}
+
 TEST_F(DropTest, WhatIsNotHereCannotBeDropped) {
   publish("touch a");
   start();

@@ -7,26 +7,25 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
+#include <cstring>
 #include <string>
 #include <thread>
 
 #include "icbd/base/unique_fd.h"
 
+#include "kernel_interface.h"
+
 namespace icbd::fs {
 namespace {
 
-ssize_t device_writev(int fd, iovec* vectors, int count, void*) {
-  return ::writev(fd, vectors, count);
-}
+using namespace std::chrono_literals;
 
-// Threads are cancelled while they wait here: nothing in this frame may need a destructor.
-ssize_t device_read(int fd, void* buffer, size_t size, void*) {
-  return ::read(fd, buffer, size);
-}
+// Of the request that a thread was given last; libfuse keeps it to itself.
+thread_local std::uint64_t unique_of_this_thread = 0;
 
 // Wakes the waiting thread of fuse_session_loop_mt() from sem_wait; does nothing else.
 void install_wake_handler() {
@@ -35,64 +34,261 @@ void install_wake_handler() {
   sigaction(SIGUSR1, &action, nullptr);
 }
 
+std::size_t total_length(const iovec* vectors, int count) {
+  std::size_t total = 0;
+  for (int i = 0; i < count; ++i) total += vectors[i].iov_len;
+  return total;
+}
+
+std::uint64_t capabilities_in(const kernel::InitRequest& init) {
+  std::uint64_t flags = init.flags;
+  if ((flags & kernel::init_ext) != 0) flags |= std::uint64_t{init.flags2} << 32;
+  return flags;
+}
+
+std::int64_t steady_now() {
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Device>> Device::open_and_mount(const std::filesystem::path& mountpoint,
-                                                       const std::string& source,
-                                                       const fuse_lowlevel_ops& operations,
-                                                       void* user_data) {
-  unique_fd device_fd(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
-  if (!device_fd) return fail_errno("open /dev/fuse (is the fuse module loaded?)");
+Device::Device(ConnectionMemory& memory, const Options& options)
+    : memory_(memory), options_(options) {}
 
-  auto device = std::unique_ptr<Device>(new Device);
-  device->mountpoint_ = mountpoint;
+Result<std::unique_ptr<Device>> Device::make(unique_fd device_fd, const Options& options,
+                                             ConnectionMemory& memory,
+                                             const fuse_lowlevel_ops& operations,
+                                             ViewState& state) {
+  auto device = std::unique_ptr<Device>(new Device(memory, options));
+  device->data_ = {.device = device.get(), .state = &state};
   std::string program = "icbd";
   std::array<char*, 2> arguments{program.data(), nullptr};
   fuse_args args = FUSE_ARGS_INIT(1, arguments.data());
-  device->session_ = fuse_session_new(&args, &operations, sizeof operations, user_data);
+  device->session_ = fuse_session_new(&args, &operations, sizeof operations, &device->data_);
   if (device->session_ == nullptr)
     return fail(ErrorCode::internal, "libfuse refused to make a session");
-
-  const std::string options = fmt::format(
-      "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", device_fd.get());
-  if (::mount(source.c_str(), mountpoint.c_str(), "fuse.icbd", MS_RDONLY | MS_NOSUID | MS_NODEV,
-              options.c_str()) != 0)
-    return fail_errno(fmt::format("mount the view at {}", mountpoint.string()));
-  device->mounted_ = true;
-
   fuse_custom_io io{};
-  io.writev = device_writev;
-  io.read = device_read;
+  io.writev = writev_hook;
+  io.read = read_hook;
   // From here the session owns the descriptor and closes it.
-  if (const int result = fuse_session_custom_io(device->session_, &io, device_fd.release());
-      result != 0)
+  device->fd_ = device_fd.release();
+  if (const int result = fuse_session_custom_io(device->session_, &io, device->fd_); result != 0)
     return fail_errno("hand /dev/fuse to libfuse", -result);
   return device;
 }
 
+Result<std::unique_ptr<Device>> Device::mount_new(const Options& options, ConnectionMemory& memory,
+                                                  const fuse_lowlevel_ops& operations,
+                                                  ViewState& state) {
+  unique_fd device_fd(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!device_fd) return fail_errno("open /dev/fuse (is the fuse module loaded?)");
+  const std::string mount_options = fmt::format(
+      "fd={},rootmode=40000,user_id=0,group_id=0,allow_other,default_permissions", device_fd.get());
+  ICBD_ASSIGN(auto device, make(std::move(device_fd), options, memory, operations, state));
+  // Read-only also so that no read makes the kernel think that the access time has changed.
+  if (::mount(options.source.c_str(), options.mountpoint.c_str(), "fuse.icbd",
+              MS_RDONLY | MS_NOSUID | MS_NODEV, mount_options.c_str()) != 0)
+    return fail_errno(fmt::format("mount the view at {}", options.mountpoint.string()));
+  device->mounted_ = true;
+  return device;
+}
+
+Result<std::unique_ptr<Device>> Device::take_over(unique_fd device_fd, const Options& options,
+                                                  ConnectionMemory& memory,
+                                                  const fuse_lowlevel_ops& operations,
+                                                  ViewState& state) {
+  ICBD_ASSIGN(auto device, make(std::move(device_fd), options, memory, operations, state));
+  device->mounted_ = true;
+  device->taken_over_ = true;
+  return device;
+}
+
 Device::~Device() {
-  detach();
   stop();
   if (session_ != nullptr) fuse_session_destroy(session_);
+}
+
+// ---- custom I/O ----------------------------------------------------------------------------
+
+std::uint64_t Device::current_unique() {
+  return unique_of_this_thread;
+}
+
+ssize_t Device::read_hook(int fd, void* buffer, size_t size, void* data) {
+  return static_cast<SessionData*>(data)->device->read(fd, buffer, size);
+}
+
+ssize_t Device::writev_hook(int fd, iovec* vectors, int count, void* data) {
+  return static_cast<SessionData*>(data)->device->writev(fd, vectors, count);
+}
+
+// Threads are cancelled while they wait here: nothing in this frame may need a destructor.
+ssize_t Device::read(int fd, void* buffer, size_t size) {
+  Activity& activity = activity_of_this_thread();
+  activity.since.store(0, std::memory_order_relaxed);
+  const ssize_t got = ::read(fd, buffer, size);
+  if (got < static_cast<ssize_t>(sizeof(kernel::RequestHeader))) return got;
+  activity.since.store(steady_now(), std::memory_order_relaxed);
+  kernel::RequestHeader header;
+  std::memcpy(&header, buffer, sizeof header);
+  unique_of_this_thread = header.unique;
+  if (header.opcode == kernel::opcode_init) keep_init(buffer, static_cast<std::size_t>(got));
+  return got;
+}
+
+void Device::keep_init(const void* buffer, std::size_t length) {
+  ConnectionMemory::Header& header = memory_.header();
+  if (length > header.init.size()) return;  // libfuse will not know it either
+  std::memcpy(header.init.data(), buffer, length);
+  header.init_length = static_cast<std::uint32_t>(length);
+}
+
+ssize_t Device::writev(int fd, iovec* vectors, int count) {
+  const auto length = static_cast<ssize_t>(total_length(vectors, count));
+  if (handed_over_.load(std::memory_order_relaxed)) return length;
+  const bool agreed = memory_.header().init_answered.load(std::memory_order_acquire) != 0;
+  // libfuse's first vector is the header, whole; notifications have no request.
+  const bool reply = static_cast<const kernel::ReplyHeader*>(vectors[0].iov_base)->unique != 0;
+  if (!agreed && reply) return answer_init(fd, vectors, count);
+  return ::writev(fd, vectors, count);
+}
+
+// The first reply that leaves is INIT's: nothing else is asked before.
+ssize_t Device::answer_init(int fd, const iovec* vectors, int count) {
+  const std::size_t length = total_length(vectors, count);
+  kernel::InitReply reply;
+  if (length > sizeof reply) return ::writev(fd, vectors, count);
+  std::size_t at = 0;
+  for (int i = 0; i < count; ++i) {
+    std::memcpy(reinterpret_cast<std::byte*>(&reply) + at, vectors[i].iov_base,
+                vectors[i].iov_len);
+    at += vectors[i].iov_len;
+  }
+  const std::uint64_t upper = ((options_.wanted.passthrough ? kernel::passthrough : 0) |
+                               (options_.wanted.resend ? kernel::has_resend : 0)) &
+                              offered();
+  if (length == sizeof reply && reply.header.error == 0 && upper != 0) {
+    reply.flags |= static_cast<std::uint32_t>(kernel::init_ext);
+    reply.flags2 |= static_cast<std::uint32_t>(upper >> 32);
+    // The files that the kernel reads lie on a filesystem of their own, not on one of this kind.
+    reply.max_stack_depth = 1;
+  }
+  const ssize_t written = ::write(fd, &reply, length);
+  if (written < 0) return written;
+  memory_.header().init_answered.store(1, std::memory_order_release);
+  memory_.header().init_answered.notify_all();
+  return static_cast<ssize_t>(length);
+}
+
+// ---- what the kernel can do ----------------------------------------------------------------
+
+std::uint64_t Device::offered() const {
+  const ConnectionMemory::Header& header = memory_.header();
+  kernel::InitRequest init;
+  std::memcpy(&init, header.init.data(), std::min<std::size_t>(header.init_length, sizeof init));
+  return capabilities_in(init);
+}
+
+Features Device::features() const {
+  const std::uint64_t capabilities = offered();
+  Features used = options_.wanted;
+  used.passthrough = used.passthrough && (capabilities & kernel::passthrough) != 0;
+  used.resend = used.resend && (capabilities & kernel::has_resend) != 0;
+  return used;
+}
+
+bool Device::wait_until_agreed(std::chrono::milliseconds time) const {
+  const auto deadline = std::chrono::steady_clock::now() + time;
+  while (memory_.header().init_answered == 0) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+// ---- serving -------------------------------------------------------------------------------
+
+// One request, INIT, by this thread alone.
+void Device::begin_anew() {
+  fuse_buf buffer{};
+  int got = 0;
+  do {
+    got = fuse_session_receive_buf(session_, &buffer);
+  } while (got == -EINTR && fuse_session_exited(session_) == 0);
+  if (got > 0) fuse_session_process_buf(session_, &buffer);
+  std::free(buffer.mem);  // libfuse made it with malloc()
+}
+
+void Device::go_on() {
+  ConnectionMemory::Header& header = memory_.header();
+  if (header.init_length == 0) return begin_anew();
+  // Its reply goes to the kernel only if the process before was killed before it gave one.
+  std::array<std::byte, sizeof header.init> init = header.init;
+  fuse_buf buffer{};
+  buffer.mem = init.data();
+  buffer.size = header.init_length;
+  const bool agreed = header.init_answered != 0;
+  handed_over_ = agreed;  // swallows
+  fuse_session_process_buf(session_, &buffer);
+  handed_over_ = false;
+  if (!agreed) return;
+  if (!features().resend) {
+    lost_requests_ = true;
+    return;
+  }
+  const kernel::ReplyHeader resend{
+      .length = sizeof resend, .error = kernel::notify_resend, .unique = 0};
+  lost_requests_ = ::write(fd_, &resend, sizeof resend) < 0;
 }
 
 void Device::run(unsigned threads) {
   install_wake_handler();
   runner_ = pthread_self();
   running_ = true;
-  fuse_loop_config* config = fuse_loop_cfg_create();
-  fuse_loop_cfg_set_clone_fd(config, 0);  // a closed clone would abort the requests it had taken
-  fuse_loop_cfg_set_max_threads(config, threads);
-  fuse_loop_cfg_set_idle_threads(config, threads);
-  fuse_session_loop_mt(session_, config);
-  fuse_loop_cfg_destroy(config);
+  if (taken_over_)
+    go_on();
+  else
+    begin_anew();
+  if (fuse_session_exited(session_) == 0) {
+    fuse_loop_config* config = fuse_loop_cfg_create();
+    fuse_loop_cfg_set_clone_fd(config, 0);  // a closed clone would abort the requests it had taken
+    fuse_loop_cfg_set_max_threads(config, threads);
+    fuse_loop_cfg_set_idle_threads(config, threads);
+    fuse_session_loop_mt(session_, config);
+    fuse_loop_cfg_destroy(config);
+  }
   running_ = false;
   running_.notify_all();
 }
 
+Device::Activity& Device::activity_of_this_thread() {
+  // A thread belongs to one session; numbers are given in the order of the first request.
+  thread_local const Device* owner = nullptr;
+  thread_local std::size_t place = 0;
+  if (owner != this) {
+    place = activities_used_.fetch_add(1) % most_threads;
+    owner = this;
+  }
+  return activities_[place];
+}
+
+std::chrono::milliseconds Device::longest_operation() const {
+  const std::int64_t now = steady_now();
+  std::int64_t longest = 0;
+  for (const Activity& activity : activities_)
+    if (const std::int64_t since = activity.since.load(std::memory_order_relaxed); since != 0)
+      longest = std::max(longest, now - since);
+  return std::chrono::duration_cast<std::chrono::milliseconds>(std::chrono::nanoseconds(longest));
+}
+
 void Device::detach() {
   // MNT_DETACH: readers that have files open must not keep a clean stop from happening.
-  if (std::exchange(mounted_, false)) ::umount2(mountpoint_.c_str(), MNT_DETACH);
+  if (mounted_.exchange(false)) ::umount2(options_.mountpoint.c_str(), MNT_DETACH);
+}
+
+void Device::hand_over() {
+  handed_over_ = true;
+  stop();
 }
 
 void Device::stop() {
@@ -102,8 +298,29 @@ void Device::stop() {
   // just before the wait is lost: so it is sent again until the loop has ended.
   while (running_) {
     pthread_kill(runner_, SIGUSR1);
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    std::this_thread::sleep_for(2ms);
   }
+}
+
+// ---- the kernel's tables -------------------------------------------------------------------
+
+Result<std::uint32_t> Device::add(int descriptor) {
+  kernel::BackingMap map{.fd = descriptor, .flags = 0, .padding = 0};
+  const int id = ::ioctl(fd_, kernel::backing_open, &map);
+  if (id <= 0) return fail_errno("let the kernel read a file by itself");
+  return static_cast<std::uint32_t>(id);
+}
+
+void Device::remove(std::uint32_t id) {
+  ::ioctl(fd_, kernel::backing_close, &id);
+}
+
+void Device::invalidate_node(fuse_ino_t node) {
+  static_cast<void>(fuse_lowlevel_notify_inval_inode(session_, node, 0, 0));
+}
+
+void Device::invalidate_entry(fuse_ino_t parent, const std::string& name) {
+  static_cast<void>(fuse_lowlevel_notify_inval_entry(session_, parent, name.data(), name.size()));
 }
 
 }  // namespace icbd::fs

@@ -1,8 +1,12 @@
 #include "icbd/fs/view.h"
 
 #include <fmt/format.h>
+#include <spawn.h>
 #include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <array>
 #include <cerrno>
 
 #include "view_state.h"
@@ -14,21 +18,31 @@ namespace {
 // bytes are here wait behind them for seconds.
 constexpr unsigned max_background = 4096;
 constexpr unsigned max_request_bytes = 1024 * 1024;
+constexpr std::chrono::seconds agreement_timeout{10};
 
-void operation_init(void*, fuse_conn_info* connection) {
+void operation_init(void* user_data, fuse_conn_info* connection) {
+  const ViewState& state = *static_cast<SessionData*>(user_data)->state;
   connection->max_background = max_background;
   connection->congestion_threshold = max_background;
   connection->max_readahead = max_request_bytes;
   // libfuse derives the largest read from it as well (max_pages).
   connection->max_write = max_request_bytes;
-  connection->want &= ~static_cast<unsigned>(FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ);
-  if ((connection->capable & FUSE_CAP_EXPORT_SUPPORT) != 0)
-    connection->want |= FUSE_CAP_EXPORT_SUPPORT;  // "." and ".." can be looked up: NFS handles
+  const auto want = [connection](unsigned capability, bool wanted) {
+    connection->want &= ~capability;
+    if (wanted) connection->want |= connection->capable & capability;
+  };
+  // With it the kernel refuses passthrough without a word.
+  want(FUSE_CAP_WRITEBACK_CACHE, false);
+  want(FUSE_CAP_SPLICE_READ, false);
+  want(FUSE_CAP_EXPORT_SUPPORT, true);  // "." and ".." can be looked up: NFS handles
+  want(FUSE_CAP_NO_OPENDIR_SUPPORT, state.options.features.directory_cache);
+  want(FUSE_CAP_READDIRPLUS, state.options.features.readdirplus);
+  want(FUSE_CAP_READDIRPLUS_AUTO, state.options.features.readdirplus);
 }
 
 }  // namespace
 
-fuse_lowlevel_ops operations() {
+fuse_lowlevel_ops operations(const Features& features) {
   fuse_lowlevel_ops ops{};
   ops.init = operation_init;
   ops.lookup = operation_lookup;
@@ -36,6 +50,7 @@ fuse_lowlevel_ops operations() {
   ops.readlink = operation_readlink;
   ops.opendir = operation_opendir;
   ops.readdir = operation_readdir;
+  if (features.readdirplus) ops.readdirplus = operation_readdirplus;
   ops.releasedir = operation_releasedir;
   ops.open = operation_open;
   ops.read = operation_read;
@@ -48,7 +63,7 @@ fuse_lowlevel_ops operations() {
 }
 
 ViewState& state_of(fuse_req_t request) {
-  return *static_cast<ViewState*>(fuse_req_userdata(request));
+  return *static_cast<SessionData*>(fuse_req_userdata(request))->state;
 }
 
 void reply_error(fuse_req_t request, const Error& error) {
@@ -75,44 +90,97 @@ void with_tree(fuse_req_t request, const NodeId& node, WithTree then) {
   });
 }
 
+namespace {
+
+// By a process of its own: looking up the target asks the view itself. Were this process killed
+// while one of its threads waits for that, it could not end before the request was answered, and
+// nobody could take its place and answer it.
+Status mount_directory(const ViewDirectory& directory, const std::filesystem::path& mountpoint) {
+  const std::string source = directory.source.string();
+  const std::string target = (mountpoint / directory.name).string();
+  std::array<const char*, 6> arguments{"mount", "--rbind", "--", source.c_str(), target.c_str(),
+                                       nullptr};
+  pid_t process = -1;
+  int status = ::posix_spawnp(&process, arguments[0], nullptr, nullptr,
+                              const_cast<char* const*>(arguments.data()), environ);
+  if (status == 0)
+    while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+    }
+  else
+    return fail_errno("start mount(8)", status);
+  if (status != 0)
+    return fail(ErrorCode::io, fmt::format("mount {} on {} of the view: mount(8) failed; what it "
+                                           "said is in this log",
+                                           source, directory.name));
+  return {};
+}
+
+Status prepare_mountpoint(const std::filesystem::path& mountpoint, const Logger& logger) {
+  std::error_code error;
+  bool directory = std::filesystem::is_directory(mountpoint, error);
+  if (error.value() == ENOTCONN) {
+    // A daemon that was killed has left its mount behind; nobody can use it any more.
+    logger->warn("{}: a mount without a daemon is removed", mountpoint.string());
+    ::umount2(mountpoint.c_str(), MNT_DETACH);
+    directory = std::filesystem::is_directory(mountpoint, error);
+  }
+  if (directory) return {};
+  return fail(
+      ErrorCode::invalid_argument,
+      fmt::format("the mountpoint {} is not a directory: make it first", mountpoint.string()));
+}
+
+Status open_device(ViewState& state) {
+  const fuse_lowlevel_ops ops = operations(state.options.features);
+  const Device::Options options{.mountpoint = state.options.mountpoint,
+                                .source = state.options.source,
+                                .wanted = state.options.features};
+  if (auto& kept = state.options.kept) {
+    ICBD_ASSIGN(ConnectionMemory memory, ConnectionMemory::attach(std::move(kept->memory)));
+    state.memory.emplace(std::move(memory));
+    ICBD_ASSIGN(state.device, Device::take_over(std::move(kept->device), options, *state.memory,
+                                                ops, state));
+    return {};
+  }
+  ICBD_TRY(prepare_mountpoint(state.options.mountpoint, state.logger));
+  ICBD_ASSIGN(ConnectionMemory memory, ConnectionMemory::create());
+  state.memory.emplace(std::move(memory));
+  ICBD_ASSIGN(state.device, Device::mount_new(options, *state.memory, ops, state));
+  return {};
+}
+
+}  // namespace
+
 // What is mounted on the site's own directories goes with the view when that is detached.
 Status View::mount_directories() {
-  for (const ViewDirectory& directory : state_->options.directories) {
-    if (directory.source.empty()) continue;
-    const auto target = state_->options.mountpoint / directory.name;
-    if (::mount(directory.source.c_str(), target.c_str(), nullptr, MS_BIND | MS_REC, nullptr) != 0)
-      return fail_errno(
-          fmt::format("mount {} on {} of the view", directory.source.string(), directory.name));
+  auto& mounted = state_->memory->header().directories_mounted;
+  const auto& directories = state_->options.directories;
+  for (std::uint32_t i = mounted; i < directories.size(); ++i) {
+    if (!directories[i].source.empty())
+      ICBD_TRY(mount_directory(directories[i], state_->options.mountpoint));
+    mounted = i + 1;
   }
   return {};
 }
 
-std::size_t View::open_handles(VersionSerial serial) const {
-  return state_->handles.of(serial);
-}
-
 Result<std::unique_ptr<View>> View::mount(Library& library, ViewOptions options, Logger logger) {
-  std::error_code error;
-  bool directory = std::filesystem::is_directory(options.mountpoint, error);
-  if (error.value() == ENOTCONN) {
-    // A daemon that was killed has left its mount behind; nobody can use it any more.
-    logger->warn("{}: a mount without a daemon is removed", options.mountpoint.string());
-    ::umount2(options.mountpoint.c_str(), MNT_DETACH);
-    directory = std::filesystem::is_directory(options.mountpoint, error);
-  }
-  if (!directory)
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("the mountpoint {} is not a directory: make it first",
-                            options.mountpoint.string()));
   auto state = std::make_unique<ViewState>(library, std::move(options), std::move(logger));
-  const fuse_lowlevel_ops ops = operations();
-  ICBD_ASSIGN(state->device, Device::open_and_mount(state->options.mountpoint,
-                                                    state->options.source, ops, state.get()));
+  const bool taken_over = state->options.kept.has_value();
+  ICBD_TRY(open_device(*state));
+  state->nodes.emplace(*state->memory, *state->device, state->logger);
   state->runner = std::jthread([state = state.get()] {
     state->device->run(state->options.threads);
     if (!state->unmounting && state->options.on_end) state->options.on_end();
   });
+  state->refresher.emplace(
+      library, [device = state->device.get()](std::uint64_t node) { device->invalidate_node(node); },
+      [device = state->device.get()](std::uint64_t parent, const std::string& name) {
+        device->invalidate_entry(parent, name);
+      });
   std::unique_ptr<View> view(new View(std::move(state)));
+  if (!view->state_->device->wait_until_agreed(agreement_timeout))
+    return fail(ErrorCode::timed_out, "the kernel has not begun to use the mount");
+  view->state_->refresher->start(taken_over);
   ICBD_TRY(view->mount_directories());
   return view;
 }
@@ -124,6 +192,7 @@ View::~View() {
   // A parked request belongs to the session: all must be answered before that is destroyed.
   for (std::size_t left = state_->parked; left != 0; left = state_->parked)
     state_->parked.wait(left);
+  state_->refresher->stop();
 }
 
 void View::unmount() {
@@ -131,6 +200,50 @@ void View::unmount() {
   state_->device->detach();
   state_->device->stop();
   if (state_->runner.joinable()) state_->runner.join();
+}
+
+void View::hand_over() {
+  if (state_->unmounting.exchange(true)) return;
+  state_->device->hand_over();
+  if (state_->runner.joinable()) state_->runner.join();
+}
+
+View::Kept View::kept() const {
+  return {.device = state_->device->fd(), .memory = state_->memory->fd()};
+}
+
+void View::library_changed() {
+  state_->refresher->changed();
+}
+
+std::size_t View::open_handles(VersionSerial serial) const {
+  return state_->nodes->open_handles(serial);
+}
+
+void View::forget(VersionSerial serial) {
+  state_->nodes->forget(serial);
+}
+
+Features View::features() const {
+  return state_->device->features();
+}
+
+std::vector<ServedFile> View::served_files() const {
+  std::vector<ServedFile> files;
+  for (const OpenNodes::Served& served : state_->nodes->served()) {
+    const auto node = decode(served.node);
+    if (!node) continue;
+    const auto tree = state_->library.tree(node->serial);
+    files.push_back({.serial = node->serial,
+                     .inode = node->inode,
+                     .handles = served.handles,
+                     .whole = tree && tree->whole(node->inode)});
+  }
+  return files;
+}
+
+std::chrono::milliseconds View::longest_operation() const {
+  return state_->device->longest_operation();
 }
 
 }  // namespace icbd::fs

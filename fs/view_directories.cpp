@@ -6,29 +6,28 @@
 #include <algorithm>
 #include <charconv>
 #include <cstring>
+#include <functional>
+#include <span>
 
 #include "view_state.h"
 
 namespace icbd::fs {
 namespace {
 
-// A listing is taken when the directory is opened, so that a reader sees one state of it.
-struct OpenDirectory {
-  struct Item {
-    std::string name;
-    std::uint64_t inode;
-    std::uint32_t mode;
-  };
-  std::vector<Item> items;
-  std::optional<HandleCounts::Held> held = {};  // of a version
-};
-
-OpenDirectory& directory_of(const fuse_file_info* info) {
-  return *reinterpret_cast<OpenDirectory*>(info->fh);
-}
-
 std::uint64_t id_of(const NodeId& node) {
   return encode(node).value_or(0);
+}
+
+// As it is looked up now: an arriving file is another node when it is whole.
+NodeId content_node(VersionSerial serial, InodeNumber inode, std::uint32_t mode, Tree& tree) {
+  const bool whole = !S_ISREG(mode) || tree.whole(inode);
+  return NodeId::of_content(serial, inode, whole, tree.generation());
+}
+
+// How long the kernel may remember a node of a version and its attributes. Times and blocks of what
+// is arriving become those of the filesystem.
+double timeout_of(const NodeId& node, const Tree& tree) {
+  return node.whole && tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds;
 }
 
 std::optional<VersionNumber> parse_number(std::string_view name) {
@@ -40,8 +39,7 @@ std::optional<VersionNumber> parse_number(std::string_view name) {
 }
 
 NodeId version_node(const VersionEntry& version) {
-  return NodeId::of_content(version.serial, subvolume_root, version.state == "complete",
-                            version.generation);
+  return NodeId::of_content(version.serial, subvolume_root, true, version.generation);
 }
 
 Attributes root_attributes(const Library::Images& images) {
@@ -164,64 +162,168 @@ void lookup_in_version(fuse_req_t request, const NodeId& parent, const std::stri
     const auto attributes =
         name == "." ? tree.attributes(parent.inode) : tree.lookup(parent.inode, name);
     if (!attributes) return reply_error(waiting, attributes.error());
-    reply_entry(waiting,
-                NodeId::of_content(parent.serial, InodeNumber(attributes->st_ino), tree.complete(),
-                                   tree.generation()),
-                *attributes, tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds,
-                tree.generation());
+    // A file handle is resolved by looking up "." in it, which must lead to the node it is of.
+    const NodeId node = name == "." ? parent
+                                    : content_node(parent.serial, InodeNumber(attributes->st_ino),
+                                                   attributes->st_mode, tree);
+    reply_entry(waiting, node, *attributes, timeout_of(node, tree), tree.generation());
   });
 }
 
-void list_root(fuse_req_t request, OpenDirectory& directory) {
-  const ViewState& state = state_of(request);
+// ---- listings ------------------------------------------------------------------------------
+
+// Cookies: 1 and 2 are "." and ".."; then what the entry is says where it stands.
+constexpr std::uint64_t first_cookie = 3;
+constexpr std::uint64_t kind_cookie(unsigned kind, std::uint64_t id) {
+  return (std::uint64_t{kind} << 32) + first_cookie + id;
+}
+
+Listing new_listing(const NodeId& node, std::shared_ptr<const void> made_of) {
+  Listing listing{.items = {}, .made_of = std::move(made_of)};
+  listing.items.push_back({1, ".", node, S_IFDIR});
+  listing.items.push_back({2, "..", node, S_IFDIR});
+  return listing;
+}
+
+Listing list_root(const ViewState& state, const std::shared_ptr<const Library::Images>& images) {
+  Listing listing = new_listing(NodeId::root(), images);
   for (std::uint32_t i = 0; i < state.options.directories.size(); ++i)
-    directory.items.push_back(
-        {state.options.directories[i].name, id_of(NodeId::of_directory(i)), S_IFDIR});
-  const auto images = state.library.images();  // held for the loop
+    listing.items.push_back(
+        {kind_cookie(0, i), state.options.directories[i].name, NodeId::of_directory(i), S_IFDIR});
   for (const ImageEntry& image : *images)
     if (!find_directory(state, image.name))
-      directory.items.push_back({image.name, id_of(NodeId::of_image(image.id)), S_IFDIR});
+      listing.items.push_back(
+          {kind_cookie(1, image.id), image.name, NodeId::of_image(image.id), S_IFDIR});
+  std::ranges::sort(listing.items, {}, &Listing::Item::cookie);
+  return listing;
 }
 
-bool list_image(fuse_req_t request, std::uint32_t id, OpenDirectory& directory) {
-  const auto images = state_of(request).library.images();
-  const ImageEntry* image = find_image(*images, id);
-  if (image == nullptr) return false;
-  for (const VersionEntry& version : image->versions)
-    directory.items.push_back({std::to_string(version.number.value()),
-                               inode_for_stat(id_of(version_node(version))), S_IFDIR});
-  for (const LinkEntry& link : image->links)
-    directory.items.push_back({link.name, id_of(NodeId::of_link(link.id)), S_IFLNK});
-  return true;
+Listing list_image(const ImageEntry& image, const std::shared_ptr<const Library::Images>& images) {
+  Listing listing = new_listing(NodeId::of_image(image.id), images);
+  for (const VersionEntry& version : image.versions)
+    listing.items.push_back({kind_cookie(0, version.number.value()),
+                             std::to_string(version.number.value()), version_node(version),
+                             S_IFDIR});
+  for (const LinkEntry& link : image.links)
+    listing.items.push_back(
+        {kind_cookie(1, link.id), link.name, NodeId::of_link(link.id), S_IFLNK});
+  std::ranges::sort(listing.items, {}, &Listing::Item::cookie);
+  return listing;
 }
 
-void reply_opendir(fuse_req_t request, fuse_file_info info,
-                   std::unique_ptr<OpenDirectory> directory) {
-  info.fh = reinterpret_cast<std::uint64_t>(directory.get());
-  // Taken over by the kernel's handle, unless the caller has gone: then no release will come.
-  if (fuse_reply_open(request, &info) == 0) static_cast<void>(directory.release());
+Result<Listing> list_content(const NodeId& node, Tree& tree) {
+  ICBD_ASSIGN(const auto entries, tree.list(node.inode));
+  Listing listing = new_listing(node, nullptr);
+  listing.items.reserve(entries.size() + 2);
+  for (std::uint64_t i = 0; i < entries.size(); ++i)
+    listing.items.push_back(
+        {first_cookie + i, entries[i].name,
+         NodeId::of_content(node.serial, entries[i].inode, true, tree.generation()),
+         entries[i].mode});
+  return listing;
 }
 
-std::unique_ptr<OpenDirectory> new_directory(fuse_ino_t id) {
-  auto directory = std::make_unique<OpenDirectory>();
-  directory->items.push_back({".", inode_for_stat(id), S_IFDIR});
-  directory->items.push_back({"..", inode_for_stat(id), S_IFDIR});
-  return directory;
+// What a reader of a directory asks for.
+struct Piece {
+  std::size_t size = 0;
+  std::uint64_t after = 0;  // a cookie
+  bool plus = false;        // with attributes
+};
+
+// Adds one entry to the buffer and returns how much room it needs.
+using AddEntry = std::function<std::size_t(std::span<char> buffer, const Listing::Item& item)>;
+
+void reply_listing(fuse_req_t request, const Listing& listing, const Piece& piece,
+                   const AddEntry& add) {
+  std::vector<char> buffer(piece.size);
+  std::size_t used = 0;
+  for (std::size_t i = listing.after(piece.after); i < listing.items.size(); ++i) {
+    const std::span<char> room = std::span(buffer).subspan(used);
+    const std::size_t needed = add(room, listing.items[i]);
+    if (needed > room.size()) break;
+    used += needed;
+  }
+  fuse_reply_buf(request, buffer.data(), used);
 }
 
-void open_version_directory(fuse_req_t request, fuse_ino_t id, const NodeId& node,
-                            const fuse_file_info& info) {
-  with_tree(request, node, [node, id, info](fuse_req_t waiting, Tree& tree) {
-    auto list = tree.list(node.inode);
-    if (!list) return reply_error(waiting, list.error());
-    auto directory = new_directory(id);
-    directory->held.emplace(state_of(waiting).handles, node.serial);
-    for (DirectoryEntry& entry : *list) {
-      const std::uint64_t entry_id =
-          id_of(NodeId::of_content(node.serial, entry.inode, tree.complete(), tree.generation()));
-      directory->items.push_back({std::move(entry.name), inode_for_stat(entry_id), entry.mode});
+std::size_t add_name(fuse_req_t request, std::span<char> buffer, const Listing::Item& item) {
+  struct stat attributes{};
+  attributes.st_ino = inode_for_stat(id_of(item.node));
+  attributes.st_mode = item.mode;
+  return fuse_add_direntry(request, buffer.data(), buffer.size(), item.name.c_str(), &attributes,
+                           static_cast<off_t>(item.cookie));
+}
+
+// Without a node number the kernel takes the name alone.
+std::size_t add_name_plus(fuse_req_t request, std::span<char> buffer, const Listing::Item& item) {
+  fuse_entry_param entry{};
+  entry.attr.st_ino = inode_for_stat(id_of(item.node));
+  entry.attr.st_mode = item.mode;
+  return fuse_add_direntry_plus(request, buffer.data(), buffer.size(), item.name.c_str(), &entry,
+                                static_cast<off_t>(item.cookie));
+}
+
+std::size_t add_entry_plus(fuse_req_t request, Tree& tree, std::span<char> buffer,
+                           const Listing::Item& item) {
+  // Not worth asking for if there is no room for it.
+  const std::size_t needed =
+      fuse_add_direntry_plus(request, nullptr, 0, item.name.c_str(), nullptr, 0);
+  if (needed > buffer.size()) return needed;
+  const auto attributes = tree.attributes(item.node.inode);
+  if (!attributes || item.cookie < first_cookie) return add_name_plus(request, buffer, item);
+  const NodeId node =
+      content_node(item.node.serial, item.node.inode, attributes->st_mode, tree);
+  const fuse_entry_param entry =
+      entry_of(node, *attributes, timeout_of(node, tree), tree.generation());
+  return fuse_add_direntry_plus(request, buffer.data(), buffer.size(), item.name.c_str(), &entry,
+                                static_cast<off_t>(item.cookie));
+}
+
+void read_content(fuse_req_t request, fuse_ino_t id, const NodeId& node, const Piece& piece) {
+  with_tree(request, node, [node, id, piece](fuse_req_t waiting, Tree& tree) {
+    ListingCache& cache = state_of(waiting).listings;
+    auto listing = cache.find(id, nullptr);
+    if (!listing) {
+      auto made = list_content(node, tree);
+      if (!made) return reply_error(waiting, made.error());
+      listing = std::make_shared<const Listing>(std::move(*made));
+      cache.keep(id, listing);
     }
-    reply_opendir(waiting, info, std::move(directory));
+    reply_listing(waiting, *listing, piece,
+                  [&](std::span<char> buffer, const Listing::Item& item) {
+                    return piece.plus ? add_entry_plus(waiting, tree, buffer, item)
+                                      : add_name(waiting, buffer, item);
+                  });
+  });
+}
+
+// Of the root, an image or one of the site's own directories.
+std::shared_ptr<const Listing> catalog_listing(ViewState& state, fuse_ino_t id,
+                                               const NodeId& node) {
+  const auto images = state.library.images();
+  if (auto known = state.listings.find(id, images)) return known;
+  std::shared_ptr<const Listing> listing;
+  if (node.kind == NodeId::Kind::root) {
+    listing = std::make_shared<const Listing>(list_root(state, images));
+  } else if (node.kind == NodeId::Kind::image) {
+    const ImageEntry* image = find_image(*images, node.id);
+    if (image == nullptr) return nullptr;
+    listing = std::make_shared<const Listing>(list_image(*image, images));
+  } else {
+    listing = std::make_shared<const Listing>(new_listing(node, images));
+  }
+  state.listings.keep(id, listing);
+  return listing;
+}
+
+void read_directory(fuse_req_t request, fuse_ino_t id, const Piece& piece) {
+  const auto node = decode(id);
+  if (!node) return (void)fuse_reply_err(request, ESTALE);
+  if (node->kind == NodeId::Kind::content) return read_content(request, id, *node, piece);
+  const auto listing = catalog_listing(state_of(request), id, *node);
+  if (!listing) return (void)fuse_reply_err(request, ESTALE);
+  reply_listing(request, *listing, piece, [&](std::span<char> buffer, const Listing::Item& item) {
+    return piece.plus ? add_name_plus(request, buffer, item) : add_name(request, buffer, item);
   });
 }
 
@@ -294,7 +396,7 @@ void operation_getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
       const auto attributes = tree.attributes(node->inode);
       if (!attributes) return reply_error(waiting, attributes.error());
       reply_attributes(waiting, id, *attributes,
-                       tree.complete() ? complete_timeout_seconds : arriving_timeout_seconds);
+                       timeout_of(*node, tree));
     });
   }
   const auto images = state.library.images();
@@ -338,38 +440,31 @@ void operation_readlink(fuse_req_t request, fuse_ino_t id) {
 }
 
 void operation_opendir(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
+  // Said once: from then on the kernel opens directories by itself, and remembers all listings.
+  if (state_of(request).options.features.directory_cache)
+    return (void)fuse_reply_err(request, ENOSYS);
   const auto node = decode(id);
   if (!node) return (void)fuse_reply_err(request, ESTALE);
-  if (node->kind == NodeId::Kind::content) return open_version_directory(request, id, *node, *info);
-  auto directory = new_directory(id);
-  if (node->kind == NodeId::Kind::root)
-    list_root(request, *directory);
-  else if (node->kind == NodeId::Kind::image && !list_image(request, node->id, *directory))
-    return (void)fuse_reply_err(request, ESTALE);
-  reply_opendir(request, *info, std::move(directory));
+  if (node->kind == NodeId::Kind::content)
+    return with_tree(request, *node, [info = *info](fuse_req_t waiting, Tree&) {
+      fuse_reply_open(waiting, &info);
+    });
+  fuse_reply_open(request, info);
 }
 
-void operation_readdir(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
-                       fuse_file_info* info) {
-  const OpenDirectory& directory = directory_of(info);
-  std::vector<char> buffer(size);
-  std::size_t used = 0;
-  for (auto i = static_cast<std::size_t>(offset); i < directory.items.size(); ++i) {
-    const OpenDirectory::Item& item = directory.items[i];
-    struct stat attributes{};
-    attributes.st_ino = item.inode;
-    attributes.st_mode = item.mode;
-    const std::size_t needed =
-        fuse_add_direntry(request, buffer.data() + used, size - used, item.name.c_str(),
-                          &attributes, static_cast<off_t>(i + 1));
-    if (needed > size - used) break;
-    used += needed;
-  }
-  fuse_reply_buf(request, buffer.data(), used);
+void operation_readdir(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
+                       fuse_file_info*) {
+  read_directory(request, id,
+                 {.size = size, .after = static_cast<std::uint64_t>(offset), .plus = false});
 }
 
-void operation_releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  delete &directory_of(info);
+void operation_readdirplus(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
+                           fuse_file_info*) {
+  read_directory(request, id,
+                 {.size = size, .after = static_cast<std::uint64_t>(offset), .plus = true});
+}
+
+void operation_releasedir(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
   fuse_reply_err(request, 0);
 }
 

@@ -3,22 +3,15 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "kernel_interface.h"
 #include "view_state.h"
 
 namespace icbd::fs {
 namespace {
-
-struct OpenHandle {
-  std::shared_ptr<OpenFile> file;
-  HandleCounts::Held held;
-};
-
-OpenHandle& handle_of(const fuse_file_info* info) {
-  return *reinterpret_cast<OpenHandle*>(info->fh);
-}
 
 // The buffer of a thread that reads /dev/fuse: grown once, reused for every read on that thread.
 std::span<std::byte> thread_buffer(std::size_t size) {
@@ -50,29 +43,28 @@ void reply_sized(fuse_req_t request, ByteView value, std::size_t size) {
     fuse_reply_buf(request, characters(value), value.size());
 }
 
-}  // namespace
-
-void operation_open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
-  const auto node = decode(id);
-  if (!node || node->kind != NodeId::Kind::content) return (void)fuse_reply_err(request, ESTALE);
-  with_tree(request, *node, [node, info = *info](fuse_req_t waiting, Tree& tree) mutable {
-    auto file = tree.open(node->inode);
-    if (!file) return reply_error(waiting, file.error());
-    auto handle = std::unique_ptr<OpenHandle>(new OpenHandle{
-        .file = std::move(*file), .held = {state_of(waiting).handles, node->serial}});
-    info.fh = reinterpret_cast<std::uint64_t>(handle.get());
+void reply_opened(fuse_req_t request, fuse_file_info info,
+                  const Result<OpenNodes::Opened>& opened) {
+  if (!opened) return reply_error(request, opened.error());
+  int replied = 0;
+  if (opened->backing) {
+    // No other flag: with FOPEN_KEEP_CACHE the kernel refuses it.
+    const kernel::OpenReply reply{.handle = opened->handle,
+                                  .open_flags = kernel::open_passthrough,
+                                  .backing_id = static_cast<std::int32_t>(*opened->backing)};
+    replied = fuse_reply_buf(request, reinterpret_cast<const char*>(&reply), sizeof reply);
+  } else {
+    info.fh = opened->handle;
     info.keep_cache = 1;  // a version's bytes never change
-    if (fuse_reply_open(waiting, &info) == 0) static_cast<void>(handle.release());
-  });
+    replied = fuse_reply_open(request, &info);
+  }
+  // The caller has gone: no release will come.
+  if (replied != 0) state_of(request).nodes->close(opened->handle);
 }
 
-void operation_read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
-                    fuse_file_info* info) {
-  // Held: once the reader is answered, which may be before read() returns, it may close the file.
-  const std::shared_ptr<OpenFile> file = handle_of(info).file;
-  const ByteRange range{static_cast<std::uint64_t>(offset), size};
+void read_from(fuse_req_t request, const std::shared_ptr<OpenFile>& file, ByteRange range) {
   if (file->is_local(range)) {
-    const std::span<std::byte> buffer = thread_buffer(size);
+    const std::span<std::byte> buffer = thread_buffer(range.length);
     const auto got = file->read_local(buffer, range.offset);
     if (!got) return reply_error(request, got.error());
     fuse_reply_buf(request, characters(buffer), *got);
@@ -89,17 +81,57 @@ void operation_read(fuse_req_t request, fuse_ino_t, size_t size, off_t offset,
   });
 }
 
-void operation_lseek(fuse_req_t request, fuse_ino_t, off_t offset, int whence,
-                     fuse_file_info* info) {
-  const auto found = handle_of(info).file->seek(static_cast<std::uint64_t>(offset), whence);
-  if (found)
-    fuse_reply_lseek(request, static_cast<off_t>(*found));
-  else
-    reply_error(request, found.error());
+// The file of an open node. It was opened by an earlier process, or is read by the kernel itself:
+// then it is opened here.
+using WithFile = std::function<void(fuse_req_t, const std::shared_ptr<OpenFile>&)>;
+void with_file(fuse_req_t request, fuse_ino_t id, WithFile then) {
+  if (const auto file = state_of(request).nodes->file(id)) return then(request, file);
+  const auto node = decode(id);
+  if (!node || node->kind != NodeId::Kind::content) return (void)fuse_reply_err(request, ESTALE);
+  with_tree(request, *node, [node, id, then = std::move(then)](fuse_req_t waiting, Tree& tree) {
+    auto file = tree.open(node->inode);
+    if (!file) return reply_error(waiting, file.error());
+    then(waiting, state_of(waiting).nodes->keep_file(id, std::move(*file)));
+  });
+}
+
+}  // namespace
+
+void operation_open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
+  const auto node = decode(id);
+  if (!node || node->kind != NodeId::Kind::content) return (void)fuse_reply_err(request, ESTALE);
+  const std::uint64_t unique = Device::current_unique();
+  if (const auto opened = state_of(request).nodes->open_known(id, unique))
+    return reply_opened(request, *info, *opened);
+  with_tree(request, *node, [node, id, unique, info = *info](fuse_req_t waiting, Tree& tree) {
+    auto file = tree.open(node->inode);
+    if (!file) return reply_error(waiting, file.error());
+    reply_opened(waiting, info, state_of(waiting).nodes->open(id, unique, std::move(*file)));
+  });
+}
+
+void operation_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
+                    fuse_file_info*) {
+  const ByteRange range{static_cast<std::uint64_t>(offset), size};
+  with_file(request, id, [range](fuse_req_t waiting, const std::shared_ptr<OpenFile>& file) {
+    read_from(waiting, file, range);
+  });
+}
+
+void operation_lseek(fuse_req_t request, fuse_ino_t id, off_t offset, int whence,
+                     fuse_file_info*) {
+  with_file(request, id, [offset, whence](fuse_req_t waiting,
+                                          const std::shared_ptr<OpenFile>& file) {
+    const auto found = file->seek(static_cast<std::uint64_t>(offset), whence);
+    if (found)
+      fuse_reply_lseek(waiting, static_cast<off_t>(*found));
+    else
+      reply_error(waiting, found.error());
+  });
 }
 
 void operation_release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {
-  delete &handle_of(info);
+  state_of(request).nodes->close(info->fh);
   fuse_reply_err(request, 0);
 }
 

@@ -7,6 +7,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 
@@ -14,18 +15,22 @@
 #include "icbd/fs/node_id.h"
 #include "icbd/fs/view.h"
 
+#include "connection_memory.h"
 #include "device.h"
 #include "fuse.h"
-#include "handle_counts.h"
+#include "listing.h"
+#include "open_nodes.h"
 #include "parked_request.h"
+#include "refresher.h"
 
 namespace icbd::fs {
 
-// Kept by the kernel without asking again. What is complete cannot change; an arriving file
-// becomes another node when it is complete; a new version must be seen within a second.
-inline constexpr double complete_timeout_seconds = 60.0;
+// Kept by the kernel without asking again. What is complete cannot change; a file that arrives
+// becomes another node when it is whole. The kernel is told when the catalog changes (Refresher);
+// the time is for what it would not have been told of because a process died.
+inline constexpr double complete_timeout_seconds = 86'400.0;
 inline constexpr double arriving_timeout_seconds = 1.0;
-inline constexpr double catalog_timeout_seconds = 0.5;
+inline constexpr double catalog_timeout_seconds = 10.0;
 // The site's own directories never go, and what is mounted on them must not.
 inline constexpr double directory_timeout_seconds = 86'400.0;
 
@@ -39,14 +44,17 @@ struct ViewState {
   Library& library;
   ViewOptions options;
   Logger logger;
-  HandleCounts handles;
+  std::optional<ConnectionMemory> memory;
   std::unique_ptr<Device> device;
+  std::optional<OpenNodes> nodes;
+  ListingCache listings;
+  std::optional<Refresher> refresher;
   std::jthread runner;
-  std::atomic<bool> unmounting = false;
+  std::atomic<bool> unmounting = false;  // or handing over: its end is no news
   std::atomic<std::size_t> parked = 0;
 };
 
-fuse_lowlevel_ops operations();
+fuse_lowlevel_ops operations(const Features& features);
 
 // The mount that a request belongs to.
 ViewState& state_of(fuse_req_t request);
@@ -74,6 +82,7 @@ void operation_getattr(fuse_req_t, fuse_ino_t, fuse_file_info*);
 void operation_readlink(fuse_req_t, fuse_ino_t);
 void operation_opendir(fuse_req_t, fuse_ino_t, fuse_file_info*);
 void operation_readdir(fuse_req_t, fuse_ino_t, size_t size, off_t offset, fuse_file_info*);
+void operation_readdirplus(fuse_req_t, fuse_ino_t, size_t size, off_t offset, fuse_file_info*);
 void operation_releasedir(fuse_req_t, fuse_ino_t, fuse_file_info*);
 // Files: view_files.cpp.
 void operation_open(fuse_req_t, fuse_ino_t, fuse_file_info*);

@@ -68,8 +68,11 @@ Replicator::~Replicator() {
 
 Status Replicator::start() {
   ICBD_TRY(reload_table());
-  ICBD_TRY(resume_arrivals());
-  ICBD_TRY(follow_once());
+  resume_arrivals();
+  if (options_.ask_source_first)
+    ICBD_TRY(follow_once());
+  else
+    look_now();
   follower_ = std::jthread([this](std::stop_token stop) { follow(stop); });
   fills_.start();
   return {};
@@ -109,7 +112,7 @@ Status Replicator::reload_table() {
   ICBD_ASSIGN(table->versions, repository_.catalog().versions());
   ICBD_ASSIGN(table->tags, repository_.catalog().tags());
   ICBD_ASSIGN(table->subscriptions, repository_.catalog().subscriptions());
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
   by_serial_.clear();
   for (catalog::Version& version : table->versions) {
     // Arriving begins when the shape is readable; the catalog hears of it a moment later.
@@ -120,6 +123,8 @@ Status Replicator::reload_table() {
     by_serial_.emplace(version.serial, version);
   }
   table_ = std::move(table);
+  lock.unlock();
+  if (observer_) observer_();
   return {};
 }
 
@@ -195,29 +200,59 @@ std::vector<catalog::Version> Replicator::parent_candidates(const catalog::Versi
   return candidates;
 }
 
-Status Replicator::resume_arrivals() {
+// Reading manifests and pending maps takes its time, and readers of what is complete must not wait
+// for it: from now on these versions are being opened.
+void Replicator::resume_arrivals() {
   const auto table = versions();
   for (const catalog::Version& version : table->versions) {
     if (version.state != catalog::VersionState::arriving || !version.shaped) continue;
-    bool wanted = false;
-    auto content = resume_content(repository_, local_, gate_, version, wanted);
-    if (!content) {
-      logger_->warn("{}: the arrival cannot go on and begins again: {}", name_of(version),
-                    content.error().message());
-      ICBD_TRY(repository_.discard_arrival(version));
-      continue;
-    }
-    auto arrival = Arrival::make(context_, std::move(*content), wanted);
     {
       const std::lock_guard lock(mutex_);
-      opened_.emplace(version.serial, std::make_shared<const OpenedVersion>(
-                                          OpenedVersion{version, arrival, nullptr}));
+      opening_[version.serial].deadline = clock_.now() + live_.fetch_timeout.load();
     }
-    // Who wanted it is not remembered; whoever still does says so again.
-    if (wanted) fills_.add(version.serial, version.facts.image, FillReason::subscription);
-    logger_->info("{} goes on arriving", name_of(version));
+    shapes_.post([this, serial = version.serial] { resume(serial); });
   }
-  return reload_table();
+}
+
+void Replicator::resume(VersionSerial serial) {
+  const auto version = find(serial);
+  if (!version) return finish_opening(serial, fail(ErrorCode::not_found, "no such version"));
+  bool wanted = false;
+  auto content = resume_content(repository_, local_, gate_, *version, wanted);
+  if (!content) {
+    if (const Status begun = begin_again(*version, content.error()); !begun)
+      finish_opening(serial, std::unexpected(begun.error()));
+    return;
+  }
+  auto opened = std::make_shared<const OpenedVersion>(OpenedVersion{
+      *version, Arrival::make(context_, std::move(*content), wanted), nullptr});
+  {
+    const std::lock_guard lock(mutex_);
+    opened_.emplace(serial, opened);
+  }
+  finish_opening(serial, opened);
+  // Who wanted it is not remembered; whoever still does says so again.
+  if (wanted) fills_.add(serial, version->facts.image, FillReason::subscription);
+  logger_->info("{} goes on arriving", name_of(*version));
+}
+
+// What cannot go on is fetched anew when somebody looks inside, or at once if somebody waits.
+Status Replicator::begin_again(const catalog::Version& version, const Error& why) {
+  logger_->warn("{}: the arrival cannot go on and begins again: {}", name_of(version),
+                why.message());
+  ICBD_TRY(repository_.discard_arrival(version));
+  ICBD_TRY(reload_table());
+  {
+    const std::lock_guard lock(mutex_);
+    const auto opening = opening_.find(version.serial);
+    if (opening == opening_.end()) return {};
+    if (opening->second.waiting.empty()) {
+      opening_.erase(opening);
+      return {};
+    }
+  }
+  fetch_shape_of(version.serial);
+  return {};
 }
 
 // ---- filling -------------------------------------------------------------------------------

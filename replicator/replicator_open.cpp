@@ -39,7 +39,7 @@ std::shared_ptr<const OpenedVersion> Replicator::opened(VersionSerial serial) {
   catalog::Version version;
   {
     const std::lock_guard lock(mutex_);
-    if (dropping_.contains(serial)) return nullptr;
+    if (dropping_.contains(serial) || committing_.contains(serial)) return nullptr;
     if (const auto found = opened_.find(serial); found != opened_.end()) return found->second;
     const auto known = by_serial_.find(serial);
     if (known == by_serial_.end() || known->second.state != catalog::VersionState::complete)
@@ -73,7 +73,8 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
   bool begin = false;
   {
     const std::lock_guard lock(mutex_);
-    if (opened_.contains(serial) || dropping_.contains(serial)) {
+    const bool came = opened_.contains(serial) && !committing_.contains(serial);
+    if (came || dropping_.contains(serial)) {
       // Just came, or is just going; answered below, without the lock.
     } else if (!stopping_ && by_serial_.contains(serial) &&
                by_serial_.at(serial).state != catalog::VersionState::complete) {
@@ -137,16 +138,22 @@ void Replicator::begin_arrival(const catalog::Version& version, std::shared_ptr<
     const std::lock_guard lock(mutex_);
     refused_.erase(version.serial);
     opened_.insert_or_assign(version.serial, opened);
+    committing_.insert(version.serial);
     mark_arriving(version.serial);
   }
-  // Readers first: what they wait for must not wait for a disk.
-  finish_opening(version.serial, opened);
+  // Before anyone sees it: its inodes must be the same for whoever goes on after this process. What
+  // cannot be made durable is readable all the same.
   const Status committed = arrival->commit_shape();
   if (!committed && committed.error().code() != ErrorCode::cancelled) {
     arrival->note_problem(committed.error());
     logger_->error("{}: the shape cannot be made durable: {}", name_of(version),
                    committed.error().message());
   }
+  {
+    const std::lock_guard lock(mutex_);
+    committing_.erase(version.serial);
+  }
+  finish_opening(version.serial, opened);
   if (const Status reloaded = reload_table(); !reloaded)
     logger_->error("{}", reloaded.error().message());
   logger_->info("{} is arriving", name_of(version));

@@ -6,6 +6,7 @@ namespace icbd {
 namespace {
 
 DaemonSignal meaning_of(int signal) {
+  if (signal == SIGUSR2) return DaemonSignal::hand_over;
   return signal == SIGHUP ? DaemonSignal::reload : DaemonSignal::stop;
 }
 
@@ -16,6 +17,7 @@ DaemonSignals::DaemonSignals() {
   sigaddset(&signals_, SIGTERM);
   sigaddset(&signals_, SIGINT);
   sigaddset(&signals_, SIGHUP);
+  sigaddset(&signals_, SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
 }
 

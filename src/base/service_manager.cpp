@@ -1,9 +1,11 @@
 #include "icbd/base/service_manager.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -44,7 +46,10 @@ std::optional<std::chrono::microseconds> watchdog_timeout() {
   return std::chrono::microseconds(static_cast<std::int64_t>(*timeout));
 }
 
-Status notify_service_manager(std::string_view state) {
+namespace {
+
+// Sends one datagram, with a descriptor if it is not negative.
+Status send_state(std::string_view state, int descriptor) {
   const std::string_view path = variable("NOTIFY_SOCKET");
   if (path.empty()) return {};
   sockaddr_un address{};
@@ -56,11 +61,54 @@ Status notify_service_manager(std::string_view state) {
   if (address.sun_path[0] == '@') address.sun_path[0] = '\0';
   const unique_fd socket(::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) return fail_errno("make a socket for NOTIFY_SOCKET");
-  const auto length = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
-  if (sendto(socket.get(), state.data(), state.size(), MSG_NOSIGNAL,
-             reinterpret_cast<const sockaddr*>(&address), length) < 0)
+
+  iovec data{.iov_base = const_cast<char*>(state.data()), .iov_len = state.size()};
+  alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(int))> control{};
+  msghdr message{};
+  message.msg_name = &address;
+  message.msg_namelen = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size());
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  if (descriptor >= 0) {
+    message.msg_control = control.data();
+    message.msg_controllen = control.size();
+    cmsghdr* const header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(header), &descriptor, sizeof descriptor);
+  }
+  if (::sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0)
     return fail_errno("notify the service manager");
   return {};
+}
+
+}  // namespace
+
+Status notify_service_manager(std::string_view state) {
+  return send_state(state, -1);
+}
+
+Status keep_descriptor(std::string_view name, int descriptor) {
+  // FDPOLL=0: it is kept also when its other end has gone.
+  return send_state("FDSTORE=1\nFDPOLL=0\nFDNAME=" + std::string(name), descriptor);
+}
+
+std::vector<KeptDescriptor> kept_descriptors() {
+  constexpr int first_descriptor = 3;  // SD_LISTEN_FDS_START
+  std::vector<KeptDescriptor> kept;
+  const auto process = number_in(variable("LISTEN_PID"));
+  const auto count = number_in(variable("LISTEN_FDS"));
+  if (process != static_cast<std::uint64_t>(::getpid()) || !count) return kept;
+  std::string_view names = variable("LISTEN_FDNAMES");
+  for (std::uint64_t i = 0; i < *count; ++i) {
+    const int descriptor = first_descriptor + static_cast<int>(i);
+    if (::fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0) break;
+    const auto end = names.find(':');
+    kept.push_back({std::string(names.substr(0, end)), unique_fd(descriptor)});
+    names = end == std::string_view::npos ? std::string_view() : names.substr(end + 1);
+  }
+  return kept;
 }
 
 }  // namespace icbd

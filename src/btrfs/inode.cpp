@@ -1,6 +1,7 @@
 // Calls on single inodes: opening one without a path, sharing extents between two.
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 
@@ -46,6 +47,17 @@ Result<unique_fd> open_inode(int fd, SubvolumeId subvolume, InodeNumber inode, i
     return fail_errno(fmt::format("open inode {} of subvolume {} on {}", inode.value(),
                                   subvolume.value(), describe(fd)));
   return unique_fd(opened);
+}
+
+Result<std::string> path_of_inode(int root_fd, InodeNumber inode) {
+  btrfs_ioctl_ino_lookup_args arguments{};
+  arguments.objectid = inode.value();  // treeid 0: of the subvolume that root_fd lies in
+  if (ioctl(root_fd, BTRFS_IOC_INO_LOOKUP, &arguments) != 0)
+    return fail_errno(
+        fmt::format("ask for the name of inode {} of {}", inode.value(), describe(root_fd)));
+  std::string path(arguments.name, strnlen(arguments.name, sizeof arguments.name));
+  if (path.ends_with('/')) path.pop_back();  // the kernel puts one behind each name
+  return path;
 }
 
 Status clone_range(int source_fd, std::uint64_t source_offset, int destination_fd,

@@ -20,6 +20,11 @@ class ArrivingFile final : public fs::OpenFile {
         fd_(std::move(fd)),
         note_read_(std::move(note_read)) {}
 
+  int descriptor_if_whole() const override {
+    const std::uint64_t size = arrival_->content().entry(file_).size;
+    return arrival_->is_local(file_, {0, size}) ? fd_.get() : -1;
+  }
+
   bool is_local(ByteRange range) const override { return arrival_->is_local(file_, range); }
 
   Result<std::size_t> read_local(std::span<std::byte> buffer, std::uint64_t offset) override {
@@ -116,6 +121,11 @@ Result<fs::Attributes> ArrivingTree::attributes(InodeNumber inode) {
 Result<fs::Attributes> ArrivingTree::lookup(InodeNumber directory, const std::string& name) {
   ICBD_ASSIGN(const fs::Attributes local, CompleteTree::lookup(directory, name));
   return overlay(local);
+}
+
+bool ArrivingTree::whole(InodeNumber inode) {
+  const auto file = arrival_->content().find(inode);
+  return file && arrival_->is_local(*file, {0, arrival_->content().entry(*file).size});
 }
 
 Result<Bytes> ArrivingTree::xattr(InodeNumber inode, const std::string& name) {

@@ -17,6 +17,7 @@ class ArrivingTree final : public library::CompleteTree {
   ArrivingTree(std::shared_ptr<replicator::Arrival> arrival, NoteRead note_read);
 
   bool complete() const override { return false; }
+  bool whole(InodeNumber inode) override;
   Result<fs::Attributes> attributes(InodeNumber inode) override;
   Result<fs::Attributes> lookup(InodeNumber directory, const std::string& name) override;
   Result<Bytes> xattr(InodeNumber inode, const std::string& name) override;

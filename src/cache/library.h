@@ -14,7 +14,7 @@ namespace icbd::cache {
 class CacheLibrary final : public fs::Library {
  public:
   CacheLibrary(repository::Repository& repository, replicator::Replicator& replicator)
-      : repository_(repository), replicator_(replicator) {}
+      : repository_(repository), replicator_(replicator), image_table_(repository.catalog()) {}
 
   std::shared_ptr<const Images> images() override;
   std::optional<fs::VersionEntry> version(VersionSerial serial) override;

@@ -1,5 +1,7 @@
-// icbd-cache: reads its configuration, mounts the view, waits for a signal.
+// icbd-cache: reads its configuration; holds a worker, or is one: mounts the view, waits for a
+// signal.
 #include <fmt/format.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -7,6 +9,7 @@
 #include "icbd/cache/cache.h"
 #include "icbd/config/config.h"
 #include "icbd/config/daemon.h"
+#include "icbd/holder/holder.h"
 
 using namespace icbd;
 
@@ -25,19 +28,38 @@ config::Service service_of(cache::Cache& cache, const config::DaemonArguments& a
 }
 
 int serve(const config::DaemonArguments& arguments, const config::Cache& configuration,
-          const Logger& logger) {
-  DaemonSignals signals;
+          const Logger& logger, cache::Inheritance inheritance) {
   // Somebody else took the mount away: there is nothing left to serve.
-  auto cache = cache::Cache::start(configuration, logger, [logger] {
+  DaemonSignals signals;
+  auto cache = cache::Cache::start(configuration, logger, std::move(inheritance), [logger] {
     logger->info("the view was unmounted");
     ::kill(::getpid(), SIGTERM);
   });
   if (!cache) return config::complain(arguments, config::exit_failed, cache.error());
-  const Status served = config::serve_until_stopped(
+  const auto served = config::serve_until_stopped(
       signals, logger, service_of(**cache, arguments, configuration, logger));
-  (*cache)->stop();
+  if (served && *served == config::Ending::hand_over)
+    (*cache)->hand_over();
+  else
+    (*cache)->stop();
   return served ? config::exit_done
                 : config::complain(arguments, config::exit_failed, served.error());
+}
+
+// This process does the work, or holds the one that does.
+int run(const config::DaemonArguments& arguments, const config::Cache& configuration,
+        const Logger& logger, std::vector<std::string> words) {
+  if (const auto start = holder::worker_start()) {
+    ::prctl(PR_SET_NAME, "icbd-worker");
+    return serve(arguments, configuration, logger,
+                 {.descriptors = kept_descriptors(),
+                  .history = {.held = true, .starts = start->starts, .last_end = start->last_end}});
+  }
+  if (!configuration.holder) return serve(arguments, configuration, logger, {});
+  const auto ended = holder::run({.arguments = std::move(words),
+                                  .logger = logger,
+                                  .silence = configuration.worker_timeout});
+  return ended ? *ended : config::complain(arguments, config::exit_failed, ended.error());
 }
 
 }  // namespace
@@ -52,6 +74,6 @@ int main(int argc, char** argv) {
   if (!arguments) return arguments.error();
   return config::run_daemon(*arguments, config::load_cache,
                             [&](const config::Cache& configuration, const Logger& logger) {
-                              return serve(*arguments, configuration, logger);
+                              return run(*arguments, configuration, logger, {argv, argv + argc});
                             });
 }

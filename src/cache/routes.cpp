@@ -1,11 +1,15 @@
 #include "routes.h"
 
+#include <fmt/format.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 
 #include "icbd/base/clock.h"
 #include "icbd/btrfs/space.h"
+#include "icbd/btrfs/subvolume.h"
+#include "icbd/fs/mount_table.h"
 #include "icbd/rest/api.h"
 
 #include "wish_routes.h"
@@ -99,15 +103,57 @@ json count_states(const replicator::VersionTable& table) {
   return counts;
 }
 
-json describe_view(const config::Cache& configuration, const replicator::VersionTable& table) {
+json to_json(const fs::Features& features) {
+  return {{"passthrough", features.passthrough},
+          {"resend", features.resend},
+          {"directory_cache", features.directory_cache},
+          {"readdirplus", features.readdirplus}};
+}
+
+// Where a file of a version lies in it; its inode if that cannot be told.
+std::string path_of(const Subjects& subjects, const catalog::Version& version, InodeNumber inode) {
+  const auto opened = subjects.replicator.opened(version.serial);
+  if (!opened) return fmt::format("inode {}", inode.value());
+  const replicator::Staging& subvolume =
+      opened->arrival ? opened->arrival->content().staging() : *opened->complete;
+  const auto path = btrfs::path_of_inode(subvolume.root_fd(), inode);
+  return path ? *path : fmt::format("inode {}", inode.value());
+}
+
+json describe_served_files(const Subjects& subjects) {
+  json files = json::array();
+  for (const fs::ServedFile& file : subjects.view.served_files()) {
+    const auto version = subjects.replicator.find(file.serial);
+    if (!version) continue;
+    files.push_back({{"image", version->facts.image},
+                     {"version", version->facts.number.value()},
+                     {"path", path_of(subjects, *version, file.inode)},
+                     {"handles", file.handles},
+                     {"whole", file.whole}});
+  }
+  return files;
+}
+
+json describe_view(const Subjects& subjects, const replicator::VersionTable& table) {
   json directories = json::array(), hidden = json::array();
-  for (const config::ViewDirectory& directory : configuration.directories) {
+  for (const config::ViewDirectory& directory : subjects.configuration.directories) {
     directories.push_back(directory.name);
     if (std::ranges::binary_search(table.images, directory.name)) hidden.push_back(directory.name);
   }
-  return {{"mountpoint", configuration.mountpoint.string()},
+  const auto type = fs::type_of_mount(subjects.mountpoint);
+  return {{"mountpoint", subjects.configuration.mountpoint.string()},
+          {"visible", type && *type == fs::filesystem_type},
           {"directories", std::move(directories)},
-          {"hidden_images", std::move(hidden)}};
+          {"hidden_images", std::move(hidden)},
+          {"features", to_json(subjects.view.features())},
+          {"served_files", describe_served_files(subjects)}};
+}
+
+json describe_worker(const WorkerHistory& history) {
+  json worker{{"process", ::getpid()}, {"held", history.held}, {"starts", history.starts + 1},
+              {"last_end", nullptr}};
+  if (!history.last_end.empty()) worker["last_end"] = history.last_end;
+  return worker;
 }
 
 // What the start found, without what is left to do about versions that were dropped since.
@@ -147,7 +193,8 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"time", format_utc(SystemClock().wall())},
                {"repository", std::move(repository)},
                {"master", describe_master(subjects)},
-               {"view", describe_view(subjects.configuration, *table)},
+               {"view", describe_view(subjects, *table)},
+               {"worker", describe_worker(subjects.history)},
                {"wire",
                 {{"bytes_sent", subjects.source.bytes_sent()},
                  {"bytes_received", subjects.source.bytes_received()}}},

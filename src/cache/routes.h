@@ -3,6 +3,7 @@
 
 #include <string>
 
+#include "icbd/cache/cache.h"
 #include "icbd/config/config.h"
 #include "icbd/fs/view.h"
 #include "icbd/node/verify_jobs.h"
@@ -18,9 +19,11 @@ struct Subjects {
   repository::Repository& repository;
   replicator::Replicator& replicator;
   wire::RemoteSource& source;
-  const fs::View& view;
+  fs::View& view;
   node::VerifyJobs& verifications;
   config::Cache configuration;
+  WorkerHistory history;
+  std::filesystem::path mountpoint;  // as the kernel's table of mounts names it
 };
 
 // GET /api/status, /api/jobs/ID, and the routes of rest/api.h, node/verify_jobs.h and

@@ -143,8 +143,11 @@ void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Su
                     });
   add_version_route(
       router, reader, "DELETE", "", [subjects](const catalog::Version& version, const Request&) {
-        return subjects.replicator.drop(
-            version.serial, [&](VersionSerial serial) { return open_files_of(subjects, serial); });
+        return subjects.replicator.drop(version.serial, [&](VersionSerial serial) {
+          auto open = open_files_of(subjects, serial);
+          if (open.empty()) subjects.view.forget(serial);
+          return open;
+        });
       });
   add_version_route(
       router, reader, "PUT", "/pin",

@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t application_id = 0x69636264;
 
 // Step n brings schema n to schema n + 1. Steps that were released are never edited.
-constexpr std::array<std::string_view, 4> migrations = {R"sql(
+constexpr std::array<std::string_view, 5> migrations = {R"sql(
   CREATE TABLE node (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),
     uuid          BLOB    NOT NULL CHECK (length(uuid) = 16),
@@ -114,6 +114,14 @@ constexpr std::array<std::string_view, 4> migrations = {R"sql(
     tag    TEXT    NOT NULL,
     CHECK ((latest = 0) <> (tag = ''))
   ) STRICT, WITHOUT ROWID;
+)sql",
+                                                        R"sql(
+  -- Numbers that names in the view were given, for ever: file handles hold them. IMAGE, or
+  -- IMAGE/LINK.
+  CREATE TABLE view_names (
+    id   INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < 2147483648),
+    name TEXT    NOT NULL UNIQUE
+  ) STRICT;
 )sql"};
 
 Result<std::int64_t> read_number(Connection& connection, std::string_view sql) {

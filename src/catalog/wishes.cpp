@@ -62,6 +62,25 @@ Status Catalog::set_pin(VersionSerial serial, const std::optional<Pin>& pin) {
   return query.bind(reason, pin ? pin->since.seconds : 0, serial.value()).run();
 }
 
+Result<std::vector<std::uint32_t>> Catalog::view_name_ids(std::span<const std::string> names) {
+  const std::lock_guard lock(database_->mutex);
+  Connection& connection = *database_->connection;
+  ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
+  std::vector<std::uint32_t> ids;
+  ids.reserve(names.size());
+  for (const std::string& name : names) {
+    ICBD_ASSIGN(Query insert,
+                connection.query("INSERT INTO view_names (name) VALUES (?) ON CONFLICT DO NOTHING"));
+    ICBD_TRY(insert.bind(name).run());
+    ICBD_ASSIGN(Query select, connection.query("SELECT id FROM view_names WHERE name = ?"));
+    select.bind(name);
+    ICBD_TRY(select.step());
+    ids.push_back(select.number<std::uint32_t>(0));
+  }
+  ICBD_TRY(transaction.commit());
+  return ids;
+}
+
 Result<std::vector<Tag>> Catalog::tags() const {
   const std::lock_guard lock(database_->mutex);
   return select_tags(*database_->connection);

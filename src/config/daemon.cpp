@@ -31,20 +31,24 @@ class ServiceLoop {
   ServiceLoop(DaemonSignals& signals, const Logger& logger, const Service& service)
       : signals_(signals), logger_(logger), service_(service) {}
 
-  Status run() {
+  Result<Ending> run() {
     ICBD_TRY(service_.healthy());
     say(service_.ready_line);
     tell("READY=1\nSTATUS=" + one_line(service_.status));
     for (;;) {
       const DaemonSignal signal =
           watchdog_ ? signals_.wait_for(*watchdog_ / checks_per_timeout) : signals_.wait();
+      if (signal == DaemonSignal::hand_over) {
+        logger_->info("handing over on a signal");
+        return Ending::hand_over;
+      }
       if (signal == DaemonSignal::stop) break;
       if (signal == DaemonSignal::reload) reload();
       if (watchdog_) check();
     }
     logger_->info("stopping on a signal");
     tell("STOPPING=1\nSTATUS=stopping");
-    return {};
+    return Ending::stop;
   }
 
  private:
@@ -144,7 +148,8 @@ void say(const std::string& line) {
   std::fflush(stdout);
 }
 
-Status serve_until_stopped(DaemonSignals& signals, const Logger& logger, const Service& service) {
+Result<Ending> serve_until_stopped(DaemonSignals& signals, const Logger& logger,
+                                   const Service& service) {
   return ServiceLoop(signals, logger, service).run();
 }
 

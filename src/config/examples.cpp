@@ -57,6 +57,18 @@ directories = []
 # What the system's table of mounts says it comes from; empty: the master's address.
 # `mount -t icbd` sets it to what stands in fstab.
 source = ""
+# A small process holds the mount, so that readers do not notice when the one that does the work
+# dies, hangs or is replaced (`icbd upgrade`). false: one process, whose end is the mount's.
+holder = true
+# Seconds without a sign of life after which a worker is taken for hung and replaced, 0.1 to 3600.
+worker_timeout = 30
+# What the kernel does where it can, to be switched off one by one if something seems wrong with it:
+# reading files that are here by itself, sending requests again after a worker's death (both Linux
+# 6.9), remembering listings, and listing with attributes.
+passthrough = true
+resend = true
+directory_cache = true
+readdirplus = true
 
 [master]
 # The master's data service.

@@ -19,6 +19,7 @@ class CompleteFile final : public fs::OpenFile {
  public:
   explicit CompleteFile(unique_fd file) : file_(std::move(file)) {}
 
+  int descriptor_if_whole() const override { return file_.get(); }
   bool is_local(ByteRange) const override { return true; }
   Result<std::size_t> read_local(std::span<std::byte> buffer, std::uint64_t offset) override {
     return read_at(file_.get(), buffer, offset);

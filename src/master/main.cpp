@@ -26,7 +26,7 @@ int serve(const config::DaemonArguments& arguments, const config::Master& config
   DaemonSignals signals;
   auto master = master::Master::start(configuration, logger);
   if (!master) return config::complain(arguments, config::exit_failed, master.error());
-  const Status served = config::serve_until_stopped(
+  const auto served = config::serve_until_stopped(
       signals, logger, service_of(**master, arguments, configuration, logger));
   (*master)->stop();
   return served ? config::exit_done

@@ -1,7 +1,8 @@
 #include "icbd/master/master.h"
 
-#include <sys/vfs.h>
+#include <fmt/format.h>
 
+#include <mutex>
 #include <optional>
 
 #include "icbd/fs/view.h"
@@ -22,7 +23,6 @@ namespace icbd::master {
 // In the order in which each part needs the ones before it.
 struct Master::State {
   Logger logger;
-  std::filesystem::path mountpoint;
   std::unique_ptr<repository::Repository> repository;
   std::string rest_address;
   std::string data_address;
@@ -31,13 +31,25 @@ struct Master::State {
   std::optional<AdoptionJobs> adoptions;
   std::optional<node::VerifyJobs> verifications;
   std::optional<library::RepositoryLibrary> library;
+  std::mutex view_mutex;  // guards the pointer against the catalog's observer
   std::unique_ptr<fs::View> view;
   std::optional<wire::Server> data_service;
   rest::EventHub events;
   std::optional<rest::HttpServer> rest_service;
+
+  // What was shown before is destroyed without the lock: the catalog may be calling.
+  void show(std::unique_ptr<fs::View> next) {
+    {
+      const std::lock_guard lock(view_mutex);
+      view.swap(next);
+    }
+    if (view) view->library_changed();
+  }
 };
 
 namespace {
+
+constexpr std::chrono::seconds longest_view_operation{30};
 
 rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions,
                          node::VerifyJobs& verifications) {
@@ -62,7 +74,8 @@ rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions,
 }
 
 Result<std::unique_ptr<fs::View>> mount_view(library::RepositoryLibrary& library,
-                                             const config::Master& configuration, Logger logger) {
+                                             const config::Master& configuration,
+                                             const Logger& logger) {
   fs::ViewOptions options{.mountpoint = configuration.mountpoint};
   for (const config::ViewDirectory& directory : configuration.directories)
     options.directories.push_back({.name = directory.name, .source = directory.source});
@@ -77,9 +90,11 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
   std::unique_ptr<Master> master(new Master(std::make_unique<State>()));
   State& state = *master->state_;
   state.logger = logger;
-  state.mountpoint = configuration.mountpoint;
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
-  ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
+  ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events, [&state] {
+    const std::lock_guard lock(state.view_mutex);
+    if (state.view) state.view->library_changed();
+  }));
   // Both ports before either service, so that a port that is taken is found before anyone is
   // answered.
   ICBD_ASSIGN(unique_fd data_socket, wire::listen_on(configuration.data_listen));
@@ -103,7 +118,8 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
   state.verifications.emplace(*state.repository, logger);
   state.library.emplace(*state.repository);
   if (!configuration.mountpoint.empty()) {
-    ICBD_ASSIGN(state.view, mount_view(*state.library, configuration, logger));
+    ICBD_ASSIGN(auto view, mount_view(*state.library, configuration, logger));
+    state.show(std::move(view));
   }
   state.data_service.emplace(std::move(data_socket), *state.source, logger);
   state.rest_service.emplace(std::move(rest_socket),
@@ -126,7 +142,7 @@ Master::~Master() {
 void Master::stop() {
   state_->rest_service.reset();
   state_->data_service.reset();
-  state_->view.reset();
+  state_->show(nullptr);
   state_->library.reset();
   state_->verifications.reset();
   state_->adoptions.reset();
@@ -142,10 +158,12 @@ void Master::reconfigure(const config::Master& configuration) {
 
 Status Master::healthy() {
   ICBD_TRY(state_->repository->catalog().change_number());
-  if (state_->mountpoint.empty()) return {};
-  // Only whether it is answered counts: a master goes on when its view is unmounted.
-  struct statfs view{};
-  static_cast<void>(::statfs(state_->mountpoint.c_str(), &view));
+  if (!state_->view) return {};
+  // Nothing is asked through the kernel: a process that hangs in its own mount cannot be ended.
+  if (const auto busy = state_->view->longest_operation(); busy > longest_view_operation)
+    return fail(ErrorCode::timed_out,
+                fmt::format("a thread of the view has been busy with one request for {} s",
+                            std::chrono::duration_cast<std::chrono::seconds>(busy).count()));
   return {};
 }
 

@@ -117,8 +117,10 @@ Result<Response> show_version(const CatalogReader& reader, const Router::Paramet
   return Response{.body = describe(reader, version, tags)};
 }
 
-Status announce_changes(catalog::Catalog& catalog, EventHub& hub) {
-  const auto announce = [&hub, identity = catalog.identity()](std::uint64_t change_number) {
+Status announce_changes(catalog::Catalog& catalog, EventHub& hub, std::function<void()> also) {
+  const auto announce = [&hub, identity = catalog.identity(),
+                         also = std::move(also)](std::uint64_t change_number) {
+    if (also) also();
     hub.announce({.name = "catalog",
                   .data = {{"repository", identity.uuid.to_string()},
                            {"epoch", identity.epoch.to_string()},

@@ -2,41 +2,66 @@
 //
 // Purpose: where view and replicator meet. Wires repository, remote source, replicator, view and
 // REST together, in that order.
-// Lifecycle: start() returns when the view is mounted and REST answers; an unreachable master is
-// no error then: what is complete is served. stop(), or the destructor, unmounts, ends arrivals
-// with a checkpoint and closes everything.
+// Lifecycle: start() returns when the view is mounted, or taken over from an earlier process, and
+// REST answers; an unreachable master is no error then: what is complete is served. stop(), or the
+// destructor, unmounts, ends arrivals with a checkpoint and closes everything; hand_over() does the
+// same but for unmounting, so that the process that gets the same descriptors goes on.
 // Guarantees: thread-safe. A clean stop loses nothing that has arrived.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
+#include "icbd/base/service_manager.h"
 #include "icbd/config/config.h"
 
+namespace icbd::fs {
+class View;
+}
+
 namespace icbd::cache {
+
+// Of the processes that served this mount before.
+struct WorkerHistory {
+  bool held = false;    // by a holder, which is asked to keep descriptors
+  unsigned starts = 0;  // of processes before this one
+  std::string last_end;
+};
+
+// What an earlier process has left.
+struct Inheritance {
+  std::vector<KeptDescriptor> descriptors;
+  WorkerHistory history;
+};
 
 class Cache {
  public:
   // `on_unmounted`: somebody else took the mount away; called once, from another thread.
   static Result<std::unique_ptr<Cache>> start(const config::Cache& configuration, Logger logger,
+                                              Inheritance inheritance,
                                               std::function<void()> on_unmounted);
   ~Cache();
   void stop();
+  void hand_over();
 
   // Where REST really listens; with port 0 configured, the one taken.
   const std::string& rest_address() const;
 
   // Applies what can change while it runs (config::Reload::effective).
   void reconfigure(const config::Cache& configuration);
-  // Goes through what readers wait for; if that hangs, so does this. Not beside stop().
+  // Goes through what readers wait for; if that hangs, so does this, or it is an error. Asks nothing
+  // of the view through the kernel: a process that hangs in its own mount cannot be replaced. Not
+  // beside stop().
   Status healthy();
 
  private:
   struct State;
   explicit Cache(std::unique_ptr<State> state);
+  void end(const std::function<void(fs::View&)>& leave);
   std::unique_ptr<State> state_;
 };
 

@@ -15,6 +15,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -192,6 +193,10 @@ class Catalog {
   Status set_pulled(VersionSerial serial, bool pulled);
   // None: no longer pinned. too_large if the reason is over limits::message_length.
   Status set_pin(VersionSerial serial, const std::optional<Pin>& pin);
+
+  // The numbers of names in the view, in their order: below 2^31, given when a name is first asked
+  // for, never given to another. Not a change that others see.
+  Result<std::vector<std::uint32_t>> view_name_ids(std::span<const std::string> names);
 
   Result<std::vector<Tag>> tags() const;  // by image, then name
   // Moves the tag if another version has it. not_found if there is no such version.

@@ -47,6 +47,12 @@ struct Cache {
   std::filesystem::path mountpoint = "/var/lib/icbd";  // [view] mountpoint
   std::vector<ViewDirectory> directories;              // [view] directories
   std::string view_source;                             // [view] source; [master] data if empty
+  bool holder = true;                                  // [view] holder
+  std::chrono::milliseconds worker_timeout{30'000};    // [view] worker_timeout, seconds (number)
+  bool passthrough = true;                             // [view] passthrough
+  bool resend = true;                                  // [view] resend
+  bool directory_cache = true;                         // [view] directory_cache
+  bool readdirplus = true;                             // [view] readdirplus
   std::string master_data = "127.0.0.1:5010";          // [master] data
   std::string master_rest;                             // [master] rest; data's host if empty
   std::string rest_listen = "127.0.0.1:5009";          // [rest] listen

@@ -60,10 +60,14 @@ struct Service {
   std::function<Status()> reload;
 };
 
+// How it ends: for good, or for another process to go on.
+enum class Ending : std::uint8_t { stop, hand_over };
+
 // Serves until a signal ends it: says that it is ready once it is healthy, and to a service manager
 // that watches it goes on saying so; reloads on SIGHUP. An error if it is not healthy at first.
 // What is not healthy later is logged, and left to the watchdog.
-Status serve_until_stopped(DaemonSignals& signals, const Logger& logger, const Service& service);
+Result<Ending> serve_until_stopped(DaemonSignals& signals, const Logger& logger,
+                                   const Service& service);
 
 // What a reload does: reads file and settings again as at the start, hands what can change while
 // the daemon runs to `apply(configuration)`, and names the rest in the log. An error changes

@@ -43,6 +43,9 @@ struct DirectoryEntry {
 class OpenFile {
  public:
   virtual ~OpenFile() = default;
+  // At once: a descriptor from which the whole file can be read, valid as long as this lives; -1
+  // unless all of it is here and verified, which then stays so.
+  virtual int descriptor_if_whole() const = 0;
   // At once: true if these bytes are here and verified, so that read_local() gives them. Once true
   // for a range, always true.
   virtual bool is_local(ByteRange range) const = 0;
@@ -59,8 +62,11 @@ class OpenFile {
 class Tree {
  public:
   virtual ~Tree() = default;
-  // Complete versions may be cached by the kernel for long; arriving ones turn into others.
+  // What the kernel hears of a complete version it may keep for long; some of an arriving one will
+  // change.
   virtual bool complete() const = 0;
+  // False for a regular file of which bytes are still to come.
+  virtual bool whole(InodeNumber inode) = 0;
   // Grows whenever the version's inodes have become others under the same numbers.
   virtual std::uint64_t generation() const = 0;
   virtual Result<Attributes> attributes(InodeNumber inode) = 0;

@@ -3,8 +3,10 @@
 // The kernel names what it has looked up by 64-bit node ids. Ours are made of facts that survive a
 // restart, so that no table must:
 //
-//   bit 63        the version was complete when the node was looked up: an arriving file and the
-//                 same file when complete are two nodes, because a node keeps its mode of serving
+//   bit 63        clear for a file that was not whole when it was looked up: a file that arrives and
+//                 the same file when it is whole are two nodes, because a node keeps its mode of
+//                 serving as long as it is open. What is no file has one node, so that whoever
+//                 stands in a directory stays in it. Either is understood for ever.
 //   bits 60 … 62  the version's generation, modulo 8: after it was dropped and has come again, its
 //                 inode numbers belong to other files, and what the kernel still remembers is stale
 //   bits 36 … 59  the version's serial in the catalog; 0 for the root, images and links
@@ -30,7 +32,7 @@ struct NodeId {
   VersionSerial serial;         // content
   InodeNumber inode;            // content
   std::uint8_t generation = 0;  // content: modulo generations
-  bool complete = false;        // content
+  bool whole = false;           // content
 
   constexpr bool operator==(const NodeId&) const = default;
 
@@ -46,13 +48,13 @@ struct NodeId {
   static constexpr NodeId of_directory(std::uint32_t id) {
     return {.kind = Kind::directory, .id = id, .serial = {}, .inode = {}};
   }
-  static constexpr NodeId of_content(VersionSerial serial, InodeNumber inode, bool complete,
+  static constexpr NodeId of_content(VersionSerial serial, InodeNumber inode, bool whole,
                                      std::uint64_t generation) {
     return {.kind = Kind::content,
             .serial = serial,
             .inode = inode,
             .generation = static_cast<std::uint8_t>(generation % generations),
-            .complete = complete};
+            .whole = whole};
   }
   // False if the node is of a time before the version was dropped.
   constexpr bool is_of(std::uint64_t the_generation) const {
@@ -84,7 +86,7 @@ constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
   if (node.inode.value() >> inode_bits != 0 || node.serial.value() >> serial_bits != 0 ||
       node.serial.value() == 0)
     return std::nullopt;
-  return (std::uint64_t{node.complete} << 63) |
+  return (std::uint64_t{node.whole} << 63) |
          (std::uint64_t{node.generation} << generation_shift) |
          (std::uint64_t{node.serial.value()} << inode_bits) | node.inode.value();
 }
@@ -94,19 +96,19 @@ constexpr std::optional<NodeId> decode(std::uint64_t id) {
   if (id == fuse_root_id) return NodeId::root();
   const std::uint64_t inode = id & ((std::uint64_t{1} << inode_bits) - 1);
   const auto serial = static_cast<std::uint32_t>((id >> inode_bits) & ((1u << serial_bits) - 1));
-  const bool complete = id >> 63 != 0;
+  const bool whole = id >> 63 != 0;
   const std::uint64_t generation = (id >> generation_shift) % NodeId::generations;
   if (serial != 0)
-    return NodeId::of_content(VersionSerial(serial), InodeNumber(inode), complete, generation);
+    return NodeId::of_content(VersionSerial(serial), InodeNumber(inode), whole, generation);
   const auto which = static_cast<std::uint32_t>(inode);
-  if (complete || generation != 0) return std::nullopt;
+  if (whole || generation != 0) return std::nullopt;
   if (inode >> 32 == 1) return NodeId::of_image(which);
   if (inode >> 32 == 2) return NodeId::of_link(which);
   if (inode >> 32 == 3) return NodeId::of_directory(which);
   return std::nullopt;
 }
 
-// st_ino: the same whether arriving or complete, different between versions.
+// st_ino: the same whether the file is whole or not, different between versions.
 constexpr std::uint64_t inode_for_stat(std::uint64_t node_id) {
   return node_id & ((std::uint64_t{1} << generation_shift) - 1);
 }

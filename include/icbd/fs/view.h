@@ -1,22 +1,30 @@
 // The view: the read-only filesystem at the mountpoint.
 //
 // Purpose: mounts a FUSE filesystem with mount(2), serves kernel requests from a Library, and
-// unmounts. libfuse decodes and encodes; the device is opened and mounted here (custom I/O), so
-// that a holder process can keep it later.
-// Lifecycle: mount() mounts and starts the threads; the view serves until unmount() or the
-// destructor. If somebody else unmounts it, on_end is called once, from a thread of the view.
+// unmounts. libfuse decodes and encodes; the device is opened and mounted here (custom I/O).
+// Lifecycle: mount() mounts, or takes over a mount whose process has ended, and starts the threads;
+// the view serves until unmount(), hand_over() or the destructor, which unmounts. If somebody else
+// unmounts it, on_end is called once, from a thread of the view.
+// Outliving a process: whoever keeps copies of kept() can give them to the next process; readers
+// then see neither the death of this one nor hand_over(), but as a delay. Where the kernel has no
+// RESEND, requests that this one had taken are lost: see Features.
 // Guarantees: read-only, nosuid, nodev, default_permissions, allow_other. A read that has to wait
-// holds no thread: its completion replies. An interrupted waiter is answered EINTR at once.
+// holds no thread: its completion replies. An interrupted waiter is answered EINTR at once. Files
+// that are whole are read by the kernel itself where it can (passthrough).
+// Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
+#include "icbd/base/unique_fd.h"
 #include "icbd/fs/library.h"
 
 namespace icbd::fs {
@@ -29,12 +37,38 @@ struct ViewDirectory {
   std::filesystem::path source;
 };
 
+// What makes the view fast or lasting and can be missing or switched off.
+struct Features {
+  bool passthrough = true;      // Linux 6.9: the kernel reads files that are whole by itself
+  bool resend = true;           // Linux 6.9: nothing is lost when a process dies
+  bool directory_cache = true;  // the kernel remembers listings, and opens directories by itself
+  bool readdirplus = true;      // listings bring attributes along
+
+  bool operator==(const Features&) const = default;
+};
+
+// What a process leaves to the next one: /dev/fuse, and what is open.
+struct KeptMount {
+  unique_fd device;
+  unique_fd memory;
+};
+
 struct ViewOptions {
   std::filesystem::path mountpoint;  // an existing directory
   std::string source = "icbd";       // shown in /proc/mounts
   std::vector<ViewDirectory> directories = {};
   unsigned threads = 8;               // that read /dev/fuse; none is held by waiting readers
+  Features features = {};             // to be used if the kernel has them
+  std::optional<KeptMount> kept = {};  // goes on with this mount instead of making one
   std::function<void()> on_end = {};  // the mount has gone without unmount() being called
+};
+
+// A file that is open and read through the view's process.
+struct ServedFile {
+  VersionSerial serial;
+  InodeNumber inode;
+  std::size_t handles = 0;
+  bool whole = false;  // reopened, it would be read by the kernel itself
 };
 
 struct ViewState;  // what the operations share; private to fs/
@@ -47,8 +81,32 @@ class View {
   // Detaches the mount from the tree and ends the session; requests under way are aborted by the
   // kernel (ENOTCONN or ECONNABORTED for their callers).
   void unmount();
-  // Files and directories of the version that are open.
+  // Stops serving and leaves the mount to whoever has copies of kept(): what is asked meanwhile
+  // waits for them. Whatever the library still answers afterwards goes nowhere.
+  void hand_over();
+
+  // Descriptors to be kept, valid as long as the view lives.
+  struct Kept {
+    int device = -1;
+    int memory = -1;
+  };
+  Kept kept() const;
+
+  // The library shows something else than before: the kernel forgets what it remembers of that.
+  // Returns at once; done by a thread of the view.
+  void library_changed();
+
+  // Files of the version that are open.
   std::size_t open_handles(VersionSerial serial) const;
+  // Nobody has the version open: the kernel gives back what it keeps of it for later.
+  void forget(VersionSerial serial);
+
+  // What is in use of what was asked for.
+  Features features() const;
+  std::vector<ServedFile> served_files() const;
+  // The longest time for which a thread has been busy with one request; requests that wait for the
+  // network have none.
+  std::chrono::milliseconds longest_operation() const;
 
  private:
   explicit View(std::unique_ptr<ViewState> state);

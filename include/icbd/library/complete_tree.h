@@ -19,6 +19,7 @@ class CompleteTree : public fs::Tree {
       : owner_(std::move(owner)), subvolume_(subvolume), generation_(generation) {}
 
   bool complete() const override { return true; }
+  bool whole(InodeNumber) override { return true; }
   std::uint64_t generation() const override { return generation_; }
   Result<fs::Attributes> attributes(InodeNumber inode) override;
   Result<fs::Attributes> lookup(InodeNumber directory, const std::string& name) override;

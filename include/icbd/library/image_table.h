@@ -1,6 +1,7 @@
 // Images, versions and links as the view shows them, made from what the catalog says.
 //
-// Guarantees: an id is given to each name when it is first seen, and never to another name.
+// Guarantees: an id is given to each name when it is first seen, and never to another name; with a
+// catalog, whatever process asks. If the catalog cannot be written, ids hold for this process.
 // Thread-safe.
 #pragma once
 
@@ -20,6 +21,9 @@ fs::VersionEntry describe(const catalog::Version& version);
 
 class ImageTable {
  public:
+  ImageTable() = default;
+  explicit ImageTable(catalog::Catalog& catalog) : catalog_(&catalog) {}
+
   // `images` by name; `versions` by image, then number; `tags` by image, then name. What a tag
   // names must be among the versions to be shown.
   fs::Library::Images make(std::span<const std::string> images,
@@ -28,14 +32,14 @@ class ImageTable {
 
  private:
   using Ids = std::map<std::string, std::uint32_t, std::less<>>;
-  static std::uint32_t id_of(Ids& ids, const std::string& name);
-  std::vector<fs::LinkEntry> links_of(const fs::ImageEntry& image,
+  void learn(std::span<const std::string> names);
+  std::vector<fs::LinkEntry> links_of(const std::string& image,
                                       std::span<const catalog::Version> versions,
                                       std::span<const catalog::Tag> tags);
 
-  std::mutex mutex_;  // guards both
-  Ids images_;
-  Ids links_;  // by "IMAGE/NAME"
+  catalog::Catalog* catalog_ = nullptr;
+  std::mutex mutex_;  // guards what is below
+  Ids ids_;           // by "IMAGE" and "IMAGE/LINK"
 };
 
 }  // namespace icbd::library

@@ -15,7 +15,8 @@ namespace icbd::library {
 
 class RepositoryLibrary final : public fs::Library {
  public:
-  explicit RepositoryLibrary(repository::Repository& repository) : repository_(repository) {}
+  explicit RepositoryLibrary(repository::Repository& repository)
+      : repository_(repository), table_(repository.catalog()) {}
 
   std::shared_ptr<const Images> images() override;
   std::optional<fs::VersionEntry> version(VersionSerial serial) override;

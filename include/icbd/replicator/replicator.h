@@ -3,7 +3,7 @@
 // Purpose: keeps the catalog in step with the source, fetches shapes when somebody looks inside a
 // version, fills versions in the background once somebody reads from them or wishes for them, lands
 // them, and drops them.
-// Lifecycle: start() resumes arrivals that were under way and begins to follow the source;
+// Lifecycle: start() goes on with arrivals that were under way and begins to follow the source;
 // stop() ends everything with a checkpoint of each arrival. Both once.
 // Guarantees: thread-safe. versions() and find() answer from memory. Of one image, one version is
 // filled at a time (the next one then shares its chunks instead of fetching them twice): what
@@ -46,6 +46,8 @@ struct ReplicatorOptions {
   // Follow this repository, whatever was followed before.
   std::optional<Uuid> expected_source = std::nullopt;
   applier::Policy policy = {};
+  // False: another process has just done so, and readers are waiting for this one.
+  bool ask_source_first = true;
   unsigned demand_threads = 16;  // requests of waiting readers under way at the same time
   unsigned images_at_once = 2;   // that are filled
   std::chrono::milliseconds stall_warning{30'000};  // a fill that stands still is logged after it
@@ -108,7 +110,11 @@ class Replicator {
              ReplicatorOptions options, Logger logger);
   ~Replicator();
 
-  // Asks the source once before it returns, so that what it has is known (or that it is away).
+  // Called after every change of versions(), without a lock, on the thread that made it. Set it
+  // before start().
+  void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
+  // Asks the source once before it returns, so that what it has is known (or that it is away),
+  // unless the options say otherwise. Arrivals go on a moment later; who opens one waits for it.
   Status start();
   void stop();
 
@@ -164,7 +170,9 @@ class Replicator {
   };
 
   // replicator.cpp: what exists, and filling
-  Status resume_arrivals();
+  void resume_arrivals();
+  void resume(VersionSerial serial);
+  Status begin_again(const catalog::Version& version, const Error& why);
   Status reload_table();
   void mark_arriving(VersionSerial serial);
   std::vector<std::shared_ptr<Arrival>> open_arrivals() const;
@@ -213,6 +221,7 @@ class Replicator {
   const ReplicatorOptions options_;
   LiveOptions live_;
   Logger logger_;
+  std::function<void()> observer_;
   Executor demand_;
   Executor timers_;
   Executor shapes_;
@@ -226,6 +235,8 @@ class Replicator {
   std::unordered_map<VersionSerial, catalog::Version> by_serial_;
   std::unordered_map<VersionSerial, std::shared_ptr<const OpenedVersion>> opened_;
   std::unordered_map<VersionSerial, Opening> opening_;
+  // In opened_, but nobody sees it yet: its shape is not durable.
+  std::unordered_set<VersionSerial> committing_;
   std::unordered_map<VersionSerial, Error> refused_;
   std::unordered_set<VersionSerial> dropping_;
   SourceStatus source_status_;

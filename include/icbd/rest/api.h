@@ -37,8 +37,8 @@ Result<Response> show_version(const CatalogReader& reader, const Router::Paramet
 
 // From now on, every change of the catalog is announced as "catalog", with its repository, its
 // epoch and the change number; at once where it stands. The hub must outlive the catalog's last
-// change.
-Status announce_changes(catalog::Catalog& catalog, EventHub& hub);
+// change. `also` is called first, with each change and at once, under the catalog's lock.
+Status announce_changes(catalog::Catalog& catalog, EventHub& hub, std::function<void()> also = {});
 
 // GET /api/images, /api/images/IMAGE, /api/images/IMAGE/versions/VERSION, where VERSION is a
 // number, "latest", "current" or a tag; GET /api/events.

@@ -1,0 +1,241 @@
+#include "open_nodes.h"
+
+#include <utility>
+
+#include "icbd/fs/node_id.h"
+
+#include "kernel_interface.h"
+
+namespace icbd::fs {
+namespace {
+
+constexpr unsigned slot_bits = 20;
+static_assert(ConnectionMemory::most_handles == 1u << slot_bits);
+
+constexpr std::uint64_t slot_mask = ConnectionMemory::most_handles - 1;
+
+// The kernel's number of a handle: its slot, and what tells it from others that had the slot.
+constexpr std::uint64_t handle_number(std::uint32_t slot, std::uint64_t unique) {
+  return ((unique >> kernel::unique_step_bits) << slot_bits) | slot;
+}
+
+VersionSerial serial_of(std::uint64_t node) {
+  const auto decoded = decode(node);
+  return decoded ? decoded->serial : VersionSerial();
+}
+
+}  // namespace
+
+OpenNodes::OpenNodes(ConnectionMemory& memory, BackingFiles& backings, Logger logger)
+    : memory_(memory), backings_(backings), logger_(std::move(logger)) {
+  take_over();
+}
+
+void OpenNodes::take_over() {
+  const auto backings = memory_.backings();
+  for (std::uint32_t slot = memory_.header().backings_used; slot-- > 0;) {
+    if (const std::uint64_t node = backings[slot].node; node != 0)
+      nodes_[node].backing_slot = slot;
+    else
+      free_backings_.push_back(slot);
+  }
+  const auto handles = memory_.handles();
+  for (std::uint32_t slot = memory_.header().handles_used; slot-- > 0;) {
+    const std::uint64_t node = handles[slot].node;
+    if (node == 0) {
+      free_handles_.push_back(slot);
+      continue;
+    }
+    ++nodes_[node].handles;
+    ++handles_of_[serial_of(node)];
+    given_before_.emplace(handles[slot].unique, slot);
+  }
+  for (auto& [number, node] : nodes_)
+    if (node.handles == 0) node.idle = idle_.insert(idle_.end(), number);
+}
+
+std::optional<OpenNodes::Opened> OpenNodes::opened_before(std::uint64_t node,
+                                                          std::uint64_t unique) const {
+  if ((unique & kernel::unique_resend) == 0) return std::nullopt;
+  const std::uint64_t request = unique & ~kernel::unique_resend;
+  const auto given = given_before_.find(request);
+  if (given == given_before_.end()) return std::nullopt;
+  const ConnectionMemory::Handle& handle = memory_.handles()[given->second];
+  if (handle.node != node || handle.unique != request) return std::nullopt;
+  const Node& open = nodes_.at(node);
+  Opened opened{.handle = handle_number(given->second, request), .backing = std::nullopt};
+  if (open.backing_slot)
+    opened.backing = static_cast<std::uint32_t>(memory_.backings()[*open.backing_slot].id);
+  return opened;
+}
+
+// The handle's slot is whole before its node says that it is taken.
+Result<std::uint64_t> OpenNodes::add_handle(std::uint64_t node, std::uint64_t unique,
+                                            bool passthrough) {
+  ConnectionMemory::Header& header = memory_.header();
+  std::uint32_t slot = 0;
+  if (!free_handles_.empty()) {
+    slot = free_handles_.back();
+    free_handles_.pop_back();
+  } else if (header.handles_used < ConnectionMemory::most_handles) {
+    slot = header.handles_used++;
+  } else {
+    return fail_errno("open a file: too many are open in the view", ENFILE);
+  }
+  const std::uint64_t request = unique & ~kernel::unique_resend;
+  ConnectionMemory::Handle& handle = memory_.handles()[slot];
+  handle.unique = request;
+  handle.passthrough = passthrough ? 1 : 0;
+  handle.node.store(node, std::memory_order_release);
+  ++handles_of_[serial_of(node)];
+  return handle_number(slot, request);
+}
+
+Result<OpenNodes::Opened> OpenNodes::open_in(Nodes::iterator found, std::uint64_t unique) {
+  Node& node = found->second;
+  ICBD_ASSIGN(const std::uint64_t handle,
+              add_handle(found->first, unique, node.backing_slot.has_value()));
+  if (node.handles++ == 0 && node.backing_slot) idle_.erase(node.idle);
+  Opened opened{.handle = handle, .backing = std::nullopt};
+  if (node.backing_slot)
+    opened.backing = static_cast<std::uint32_t>(memory_.backings()[*node.backing_slot].id);
+  return opened;
+}
+
+std::optional<Result<OpenNodes::Opened>> OpenNodes::open_known(std::uint64_t node,
+                                                               std::uint64_t unique) {
+  const std::lock_guard lock(mutex_);
+  if (auto before = opened_before(node, unique)) return *before;
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end()) return std::nullopt;
+  return open_in(found, unique);
+}
+
+std::optional<std::uint32_t> OpenNodes::add_backing(std::uint64_t node, const OpenFile& file) {
+  const int descriptor = file.descriptor_if_whole();
+  if (descriptor < 0 || !backings_.available()) return std::nullopt;
+  ConnectionMemory::Header& header = memory_.header();
+  if (free_backings_.empty() && header.backings_used == ConnectionMemory::most_backings)
+    return std::nullopt;
+  const auto id = backings_.add(descriptor);
+  if (!id) {
+    if (!std::exchange(refusal_said_, true))
+      logger_->warn("files are read through icbd instead of by the kernel itself: {}",
+                    id.error().message());
+    return std::nullopt;
+  }
+  std::uint32_t slot = 0;
+  if (free_backings_.empty()) {
+    slot = header.backings_used++;
+  } else {
+    slot = free_backings_.back();
+    free_backings_.pop_back();
+  }
+  ConnectionMemory::Backing& backing = memory_.backings()[slot];
+  backing.id = *id;
+  backing.node.store(node, std::memory_order_release);
+  return slot;
+}
+
+// A crash between the two leaves the kernel with one that nobody uses, never us with one that it
+// has not got.
+void OpenNodes::remove_backing(std::uint32_t slot) {
+  ConnectionMemory::Backing& backing = memory_.backings()[slot];
+  backing.node.store(0, std::memory_order_release);
+  backings_.remove(static_cast<std::uint32_t>(backing.id));
+  free_backings_.push_back(slot);
+}
+
+void OpenNodes::forget_oldest_idle() {
+  const auto oldest = nodes_.find(idle_.front());
+  idle_.pop_front();
+  remove_backing(*oldest->second.backing_slot);
+  nodes_.erase(oldest);
+}
+
+Result<OpenNodes::Opened> OpenNodes::open(std::uint64_t node, std::uint64_t unique,
+                                          std::shared_ptr<OpenFile> file) {
+  const std::lock_guard lock(mutex_);
+  if (auto before = opened_before(node, unique)) return *before;
+  auto found = nodes_.find(node);
+  if (found == nodes_.end()) {
+    Node fresh;
+    fresh.backing_slot = add_backing(node, *file);
+    // What the kernel reads by itself needs no descriptor of ours.
+    if (!fresh.backing_slot) fresh.file = std::move(file);
+    found = nodes_.emplace(node, std::move(fresh)).first;
+    if (found->second.backing_slot) found->second.idle = idle_.insert(idle_.end(), node);
+  }
+  auto opened = open_in(found, unique);
+  if (!opened && found->second.handles == 0 && !found->second.backing_slot) nodes_.erase(found);
+  return opened;
+}
+
+void OpenNodes::close(std::uint64_t handle) {
+  std::shared_ptr<OpenFile> closing;  // destroyed without the lock
+  const std::lock_guard lock(mutex_);
+  const auto slot = static_cast<std::uint32_t>(handle & slot_mask);
+  ConnectionMemory::Handle& entry = memory_.handles()[slot];
+  const std::uint64_t number = entry.node;
+  if (number == 0 || handle_number(slot, entry.unique) != handle) return;
+  entry.node.store(0, std::memory_order_release);
+  free_handles_.push_back(slot);
+  const auto count = handles_of_.find(serial_of(number));
+  if (--count->second == 0) handles_of_.erase(count);
+  const auto found = nodes_.find(number);
+  Node& node = found->second;
+  if (--node.handles != 0) return;
+  closing = std::move(node.file);
+  if (!node.backing_slot) {
+    nodes_.erase(found);
+    return;
+  }
+  node.idle = idle_.insert(idle_.end(), number);
+  if (idle_.size() > most_idle) forget_oldest_idle();
+}
+
+std::shared_ptr<OpenFile> OpenNodes::file(std::uint64_t node) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = nodes_.find(node);
+  return found == nodes_.end() ? nullptr : found->second.file;
+}
+
+std::shared_ptr<OpenFile> OpenNodes::keep_file(std::uint64_t node,
+                                               std::shared_ptr<OpenFile> file) {
+  const std::lock_guard lock(mutex_);
+  const auto found = nodes_.find(node);
+  if (found == nodes_.end() || found->second.handles == 0) return file;
+  if (!found->second.file) found->second.file = std::move(file);
+  return found->second.file;
+}
+
+std::size_t OpenNodes::open_handles(VersionSerial serial) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = handles_of_.find(serial);
+  return found == handles_of_.end() ? 0 : found->second;
+}
+
+void OpenNodes::forget(VersionSerial serial) {
+  const std::lock_guard lock(mutex_);
+  for (auto place = idle_.begin(); place != idle_.end();) {
+    const std::uint64_t number = *place;
+    if (serial_of(number) != serial) {
+      ++place;
+      continue;
+    }
+    place = idle_.erase(place);
+    const auto found = nodes_.find(number);
+    remove_backing(*found->second.backing_slot);
+    nodes_.erase(found);
+  }
+}
+
+std::vector<OpenNodes::Served> OpenNodes::served() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<Served> all;
+  for (const auto& [number, node] : nodes_)
+    if (!node.backing_slot) all.push_back({number, node.handles, node.file});
+  return all;
+}
+
+}  // namespace icbd::fs

@@ -30,7 +30,7 @@ class ConnectionMemory {
   struct Header {
     std::uint64_t magic = 0;
     std::uint32_t layout = 0;
-    std::uint32_t init_length = 0;        // 0: INIT has not come yet
+    std::uint32_t init_length = 0;         // 0: INIT has not come yet
     std::array<std::byte, 256> init = {};  // as the kernel wrote it
     std::atomic<std::uint32_t> init_answered = 0;
     std::atomic<std::uint32_t> directories_mounted = 0;

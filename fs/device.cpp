@@ -160,8 +160,7 @@ ssize_t Device::answer_init(int fd, const iovec* vectors, int count) {
   if (length > sizeof reply) return ::writev(fd, vectors, count);
   std::size_t at = 0;
   for (int i = 0; i < count; ++i) {
-    std::memcpy(reinterpret_cast<std::byte*>(&reply) + at, vectors[i].iov_base,
-                vectors[i].iov_len);
+    std::memcpy(reinterpret_cast<std::byte*>(&reply) + at, vectors[i].iov_base, vectors[i].iov_len);
     at += vectors[i].iov_len;
   }
   const std::uint64_t upper = ((options_.wanted.passthrough ? kernel::passthrough : 0) |

@@ -48,7 +48,7 @@ class ListingCache {
   };
   void forget(std::uint64_t node);
 
-  std::mutex mutex_;  // guards what is below
+  std::mutex mutex_;          // guards what is below
   std::list<Entry> entries_;  // the one used last in front
   std::unordered_map<std::uint64_t, std::list<Entry>::iterator> by_node_;
   std::size_t items_ = 0;

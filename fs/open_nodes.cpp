@@ -200,8 +200,7 @@ std::shared_ptr<OpenFile> OpenNodes::file(std::uint64_t node) const {
   return found == nodes_.end() ? nullptr : found->second.file;
 }
 
-std::shared_ptr<OpenFile> OpenNodes::keep_file(std::uint64_t node,
-                                               std::shared_ptr<OpenFile> file) {
+std::shared_ptr<OpenFile> OpenNodes::keep_file(std::uint64_t node, std::shared_ptr<OpenFile> file) {
   const std::lock_guard lock(mutex_);
   const auto found = nodes_.find(node);
   if (found == nodes_.end() || found->second.handles == 0) return file;

@@ -31,8 +31,7 @@ void compare_images(const ImageEntry& before, const ImageEntry& after, Invalidat
   all.nodes.push_back(node);
   for (const auto& entry : old_names)
     if (!std::ranges::binary_search(new_names, entry)) all.names.push_back({node, entry.first});
-  for (const LinkEntry& link : after.links)
-    all.nodes.push_back(id_of(NodeId::of_link(link.id)));
+  for (const LinkEntry& link : after.links) all.nodes.push_back(id_of(NodeId::of_link(link.id)));
 }
 
 }  // namespace

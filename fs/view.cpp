@@ -98,8 +98,8 @@ namespace {
 Status mount_directory(const ViewDirectory& directory, const std::filesystem::path& mountpoint) {
   const std::string source = directory.source.string();
   const std::string target = (mountpoint / directory.name).string();
-  std::array<const char*, 6> arguments{"mount", "--rbind", "--", source.c_str(), target.c_str(),
-                                       nullptr};
+  std::array<const char*, 6> arguments{"mount",        "--rbind",      "--",
+                                       source.c_str(), target.c_str(), nullptr};
   pid_t process = -1;
   int status = ::posix_spawnp(&process, arguments[0], nullptr, nullptr,
                               const_cast<char* const*>(arguments.data()), environ);
@@ -138,8 +138,8 @@ Status open_device(ViewState& state) {
   if (auto& kept = state.options.kept) {
     ICBD_ASSIGN(ConnectionMemory memory, ConnectionMemory::attach(std::move(kept->memory)));
     state.memory.emplace(std::move(memory));
-    ICBD_ASSIGN(state.device, Device::take_over(std::move(kept->device), options, *state.memory,
-                                                ops, state));
+    ICBD_ASSIGN(state.device,
+                Device::take_over(std::move(kept->device), options, *state.memory, ops, state));
     return {};
   }
   ICBD_TRY(prepare_mountpoint(state.options.mountpoint, state.logger));
@@ -173,7 +173,8 @@ Result<std::unique_ptr<View>> View::mount(Library& library, ViewOptions options,
     if (!state->unmounting && state->options.on_end) state->options.on_end();
   });
   state->refresher.emplace(
-      library, [device = state->device.get()](std::uint64_t node) { device->invalidate_node(node); },
+      library,
+      [device = state->device.get()](std::uint64_t node) { device->invalidate_node(node); },
       [device = state->device.get()](std::uint64_t parent, const std::string& name) {
         device->invalidate_entry(parent, name);
       });

@@ -271,8 +271,7 @@ std::size_t add_entry_plus(fuse_req_t request, Tree& tree, std::span<char> buffe
   if (needed > buffer.size()) return needed;
   const auto attributes = tree.attributes(item.node.inode);
   if (!attributes || item.cookie < first_cookie) return add_name_plus(request, buffer, item);
-  const NodeId node =
-      content_node(item.node.serial, item.node.inode, attributes->st_mode, tree);
+  const NodeId node = content_node(item.node.serial, item.node.inode, attributes->st_mode, tree);
   const fuse_entry_param entry =
       entry_of(node, *attributes, timeout_of(node, tree), tree.generation());
   return fuse_add_direntry_plus(request, buffer.data(), buffer.size(), item.name.c_str(), &entry,
@@ -289,11 +288,10 @@ void read_content(fuse_req_t request, fuse_ino_t id, const NodeId& node, const P
       listing = std::make_shared<const Listing>(std::move(*made));
       cache.keep(id, listing);
     }
-    reply_listing(waiting, *listing, piece,
-                  [&](std::span<char> buffer, const Listing::Item& item) {
-                    return piece.plus ? add_entry_plus(waiting, tree, buffer, item)
-                                      : add_name(waiting, buffer, item);
-                  });
+    reply_listing(waiting, *listing, piece, [&](std::span<char> buffer, const Listing::Item& item) {
+      return piece.plus ? add_entry_plus(waiting, tree, buffer, item)
+                        : add_name(waiting, buffer, item);
+    });
   });
 }
 
@@ -395,8 +393,7 @@ void operation_getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
     return with_tree(request, *node, [id, node](fuse_req_t waiting, Tree& tree) {
       const auto attributes = tree.attributes(node->inode);
       if (!attributes) return reply_error(waiting, attributes.error());
-      reply_attributes(waiting, id, *attributes,
-                       timeout_of(*node, tree));
+      reply_attributes(waiting, id, *attributes, timeout_of(*node, tree));
     });
   }
   const auto images = state.library.images();

@@ -110,24 +110,22 @@ void operation_open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
   });
 }
 
-void operation_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset,
-                    fuse_file_info*) {
+void operation_read(fuse_req_t request, fuse_ino_t id, size_t size, off_t offset, fuse_file_info*) {
   const ByteRange range{static_cast<std::uint64_t>(offset), size};
   with_file(request, id, [range](fuse_req_t waiting, const std::shared_ptr<OpenFile>& file) {
     read_from(waiting, file, range);
   });
 }
 
-void operation_lseek(fuse_req_t request, fuse_ino_t id, off_t offset, int whence,
-                     fuse_file_info*) {
-  with_file(request, id, [offset, whence](fuse_req_t waiting,
-                                          const std::shared_ptr<OpenFile>& file) {
-    const auto found = file->seek(static_cast<std::uint64_t>(offset), whence);
-    if (found)
-      fuse_reply_lseek(waiting, static_cast<off_t>(*found));
-    else
-      reply_error(waiting, found.error());
-  });
+void operation_lseek(fuse_req_t request, fuse_ino_t id, off_t offset, int whence, fuse_file_info*) {
+  with_file(request, id,
+            [offset, whence](fuse_req_t waiting, const std::shared_ptr<OpenFile>& file) {
+              const auto found = file->seek(static_cast<std::uint64_t>(offset), whence);
+              if (found)
+                fuse_reply_lseek(waiting, static_cast<off_t>(*found));
+              else
+                reply_error(waiting, found.error());
+            });
 }
 
 void operation_release(fuse_req_t request, fuse_ino_t, fuse_file_info* info) {

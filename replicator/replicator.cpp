@@ -96,7 +96,11 @@ void Replicator::stop() {
   shapes_.stop();
   demand_.stop();
   timers_.stop();
-  for (const auto& arrival : arrivals)
+  checkpoint();
+}
+
+void Replicator::checkpoint() {
+  for (const auto& arrival : open_arrivals())
     if (const Status saved = arrival->checkpoint(); !saved)
       logger_->warn(
           "{}: the state of the arrival could not be saved, some bytes will be fetched "
@@ -224,8 +228,8 @@ void Replicator::resume(VersionSerial serial) {
       finish_opening(serial, std::unexpected(begun.error()));
     return;
   }
-  auto opened = std::make_shared<const OpenedVersion>(OpenedVersion{
-      *version, Arrival::make(context_, std::move(*content), wanted), nullptr});
+  auto opened = std::make_shared<const OpenedVersion>(
+      OpenedVersion{*version, Arrival::make(context_, std::move(*content), wanted), nullptr});
   {
     const std::lock_guard lock(mutex_);
     opened_.emplace(serial, opened);

@@ -48,7 +48,7 @@ Status Replicator::drop(VersionSerial serial, const OtherHolds& others) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return fail(ErrorCode::cancelled, "the cache is stopping");
-    if (!dropping_.insert(serial).second)
+    if (!dropping_.try_emplace(serial).second)
       return fail(ErrorCode::busy, fmt::format("{} is being dropped", name_of(*version)));
   }
   // From here on nobody opens it: holds can only become fewer.
@@ -63,8 +63,13 @@ Status Replicator::drop(VersionSerial serial, const OtherHolds& others) {
       reasons += fmt::format("{}{}", reasons.empty() ? "" : "; ", hold.detail);
     dropped = fail(ErrorCode::busy, fmt::format("{} is held: {}", name_of(*version), reasons));
   }
-  const std::lock_guard lock(mutex_);
-  dropping_.erase(serial);
+  std::vector<OpenDone> waiting;
+  {
+    const std::lock_guard lock(mutex_);
+    waiting = std::move(dropping_.at(serial));
+    dropping_.erase(serial);
+  }
+  for (OpenDone& done : waiting) open(serial, std::move(done));
   return dropped;
 }
 

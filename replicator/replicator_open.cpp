@@ -74,8 +74,12 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
   {
     const std::lock_guard lock(mutex_);
     const bool came = opened_.contains(serial) && !committing_.contains(serial);
-    if (came || dropping_.contains(serial)) {
-      // Just came, or is just going; answered below, without the lock.
+    if (const auto dropping = dropping_.find(serial); dropping != dropping_.end()) {
+      dropping->second.push_back(std::move(done));
+      return;
+    }
+    if (came) {
+      // Just now; answered below, without the lock.
     } else if (!stopping_ && by_serial_.contains(serial) &&
                by_serial_.at(serial).state != catalog::VersionState::complete) {
       const auto [place, added] = opening_.try_emplace(serial);

@@ -85,11 +85,13 @@ Status keep_mount(const fs::View& view, const std::filesystem::path& mountpoint)
 void log_view(const fs::View& view, const config::Cache& configuration, const Logger& logger) {
   const fs::Features used = view.features();
   if (configuration.passthrough && !used.passthrough)
-    logger->warn("this kernel has no FUSE passthrough (Linux 6.9): what is here is read through "
-                 "icbd, which costs processor time");
+    logger->warn(
+        "this kernel has no FUSE passthrough (Linux 6.9): what is here is read through "
+        "icbd, which costs processor time");
   if (configuration.resend && !used.resend)
-    logger->warn("this kernel cannot send FUSE requests again (Linux 6.9): requests that a worker "
-                 "had taken when it died are lost");
+    logger->warn(
+        "this kernel cannot send FUSE requests again (Linux 6.9): requests that a worker "
+        "had taken when it died are lost");
 }
 
 }  // namespace
@@ -132,8 +134,8 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   unique_fd rest_socket = take(inheritance, rest_descriptor);
   std::optional<fs::KeptMount> mount;
   if (unique_fd device = take(inheritance, mount_descriptor))
-    mount = fs::KeptMount{.device = std::move(device),
-                          .memory = take(inheritance, memory_descriptor)};
+    mount =
+        fs::KeptMount{.device = std::move(device), .memory = take(inheritance, memory_descriptor)};
   const bool goes_on = mount.has_value();
   // As the kernel's table names it. Nothing may look at the mountpoint itself: if this process goes
   // on with a mount, nobody answers yet.
@@ -145,8 +147,8 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   state.mountpoint = parent / (normal.has_filename() ? normal : normal.parent_path()).filename();
   ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
   ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
-  // Kept, too, so that a client which connects meanwhile waits instead of being refused; and so that
-  // a port that the kernel chose stays the same.
+  // Kept, too, so that a client which connects meanwhile waits instead of being refused; and so
+  // that a port that the kernel chose stays the same.
   if (!rest_socket) {
     ICBD_ASSIGN(rest_socket, wire::listen_on(configuration.rest_listen));
     if (inheritance.history.held) ICBD_TRY(keep_descriptor(rest_descriptor, rest_socket.get()));
@@ -205,6 +207,8 @@ void Cache::stop() {
 }
 
 void Cache::hand_over() {
+  // While readers are still answered: they wait for what comes after.
+  if (state_->replicator) state_->replicator->checkpoint();
   end([](fs::View& view) { view.hand_over(); });
 }
 

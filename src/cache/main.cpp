@@ -56,9 +56,8 @@ int run(const config::DaemonArguments& arguments, const config::Cache& configura
                   .history = {.held = true, .starts = start->starts, .last_end = start->last_end}});
   }
   if (!configuration.holder) return serve(arguments, configuration, logger, {});
-  const auto ended = holder::run({.arguments = std::move(words),
-                                  .logger = logger,
-                                  .silence = configuration.worker_timeout});
+  const auto ended = holder::run(
+      {.arguments = std::move(words), .logger = logger, .silence = configuration.worker_timeout});
   return ended ? *ended : config::complain(arguments, config::exit_failed, ended.error());
 }
 

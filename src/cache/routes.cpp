@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "icbd/base/clock.h"
+#include "icbd/base/version.h"
 #include "icbd/btrfs/space.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/fs/mount_table.h"
@@ -18,6 +19,8 @@ namespace icbd::cache {
 namespace {
 
 using nlohmann::json;
+
+constexpr int accepted = 202;
 
 json to_json(const replicator::ArrivalProgress& progress) {
   json object{{"phase", replicator::to_string(progress.phase)},
@@ -150,7 +153,9 @@ json describe_view(const Subjects& subjects, const replicator::VersionTable& tab
 }
 
 json describe_worker(const WorkerHistory& history) {
-  json worker{{"process", ::getpid()}, {"held", history.held}, {"starts", history.starts + 1},
+  json worker{{"process", ::getpid()},
+              {"held", history.held},
+              {"starts", history.starts + 1},
               {"last_end", nullptr}};
   if (!history.last_end.empty()) worker["last_end"] = history.last_end;
   return worker;
@@ -189,7 +194,7 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                        {"reason", refusal.error.message()}});
   return rest::Response{
       .body = {{"role", "cache"},
-               {"version", ICBD_VERSION},
+               {"version", icbd::version()},
                {"time", format_utc(SystemClock().wall())},
                {"repository", std::move(repository)},
                {"master", describe_master(subjects)},
@@ -206,6 +211,26 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"recovery", to_json(findings_left(subjects.repository, *table))}}};
 }
 
+// {"program": "/path"}, or "" for the one that is installed. Answered when it has begun: what comes
+// of it shows in `worker` of the status, and in the log.
+Result<rest::Response> replace_worker(const Subjects& subjects, const rest::Request& request) {
+  const json& body = request.body;
+  const auto program = body.is_object() ? body.find("program") : body.end();
+  if (!body.is_object() || body.size() != 1 || program == body.end() || !program->is_string())
+    return fail(ErrorCode::invalid_argument, R"(the request needs a body: {"program": "…"})");
+  const auto path = program->get<std::string>();
+  if (!subjects.history.held)
+    return fail(ErrorCode::unsupported,
+                "this cache runs without a holder ([view] holder is false): restart it");
+  if (!path.empty() && (!std::filesystem::path(path).is_absolute() ||
+                        path.find_first_of(std::string_view("\n\0", 2)) != std::string::npos))
+    return fail(ErrorCode::invalid_argument, "program must be an absolute path");
+  if (!path.empty() && ::access(path.c_str(), X_OK) != 0)
+    return fail_errno(fmt::format("{} cannot be executed", path));
+  ICBD_TRY(notify_service_manager("X_UPGRADE=" + path));
+  return rest::Response{.status = accepted, .body = {{"accepted", true}}};
+}
+
 }  // namespace
 
 rest::Router make_router(const Subjects& subjects) {
@@ -219,6 +244,10 @@ rest::Router make_router(const Subjects& subjects) {
                         const rest::Router::Parameters& parameters) -> Result<rest::Response> {
                ICBD_ASSIGN(json job, subjects.verifications.describe(parameters.at("id")));
                return rest::Response{.body = std::move(job)};
+             });
+  router.add("POST", "/api/upgrade",
+             [subjects](const rest::Request& request, const rest::Router::Parameters&) {
+               return replace_worker(subjects, request);
              });
   router.add("GET", "/api/status",
              [subjects](const rest::Request&, const rest::Router::Parameters&) {

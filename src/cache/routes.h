@@ -26,8 +26,8 @@ struct Subjects {
   std::filesystem::path mountpoint;  // as the kernel's table of mounts names it
 };
 
-// GET /api/status, /api/jobs/ID, and the routes of rest/api.h, node/verify_jobs.h and
-// wish_routes.h.
+// GET /api/status, /api/jobs/ID, POST /api/upgrade, and the routes of rest/api.h,
+// node/verify_jobs.h and wish_routes.h.
 rest::Router make_router(const Subjects& subjects);
 
 }  // namespace icbd::cache

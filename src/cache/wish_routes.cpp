@@ -141,14 +141,14 @@ void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Su
                     [&replicator](const catalog::Version& version, const Request&) {
                       return replicator.unpull(version.serial);
                     });
-  add_version_route(
-      router, reader, "DELETE", "", [subjects](const catalog::Version& version, const Request&) {
-        return subjects.replicator.drop(version.serial, [&](VersionSerial serial) {
-          auto open = open_files_of(subjects, serial);
-          if (open.empty()) subjects.view.forget(serial);
-          return open;
-        });
-      });
+  add_version_route(router, reader, "DELETE", "",
+                    [subjects](const catalog::Version& version, const Request&) {
+                      return subjects.replicator.drop(version.serial, [&](VersionSerial serial) {
+                        auto open = open_files_of(subjects, serial);
+                        if (open.empty()) subjects.view.forget(serial);
+                        return open;
+                      });
+                    });
   add_version_route(
       router, reader, "PUT", "/pin",
       [&replicator](const catalog::Version& version, const Request& request) -> Status {

@@ -69,8 +69,9 @@ Result<std::vector<std::uint32_t>> Catalog::view_name_ids(std::span<const std::s
   std::vector<std::uint32_t> ids;
   ids.reserve(names.size());
   for (const std::string& name : names) {
-    ICBD_ASSIGN(Query insert,
-                connection.query("INSERT INTO view_names (name) VALUES (?) ON CONFLICT DO NOTHING"));
+    ICBD_ASSIGN(
+        Query insert,
+        connection.query("INSERT INTO view_names (name) VALUES (?) ON CONFLICT DO NOTHING"));
     ICBD_TRY(insert.bind(name).run());
     ICBD_ASSIGN(Query select, connection.query("SELECT id FROM view_names WHERE name = ?"));
     select.bind(name);

@@ -77,6 +77,7 @@ Action define_tag(Arguments& arguments);
 Action define_unpin(Arguments& arguments);
 Action define_unsubscribe(Arguments& arguments);
 Action define_untag(Arguments& arguments);
+Action define_upgrade(Arguments& arguments);
 Action define_verify(Arguments& arguments);
 Action define_wait(Arguments& arguments);
 

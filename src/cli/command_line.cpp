@@ -1,6 +1,10 @@
 #include "command_line.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "icbd/base/version.h"
 
 namespace icbd::cli {
 namespace {
@@ -21,7 +25,7 @@ CommandLine::CommandLine(std::string server)
       ->capture_default_str()
       ->type_name("URL");
   app_.add_flag("--json", json_, "Print the answer as JSON");
-  app_.set_version_flag("--version", "icbd " ICBD_VERSION);
+  app_.set_version_flag("--version", fmt::format("icbd {}", version()));
   app_.footer(exit_codes);
   app_.get_formatter()->label("SUBCOMMAND", "COMMAND");
   for (const Command& command : commands()) {

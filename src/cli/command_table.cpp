@@ -32,6 +32,8 @@ std::span<const Command> commands() {
               define_subscriptions},
       Command{group_here, "fsck", "Check a repository whose daemon is stopped", define_fsck},
       Command{group_here, "receive", "Make a read-only subvolume of a send stream", define_receive},
+      Command{group_here, "upgrade", "Replace a cache's worker while its mount is in use",
+              define_upgrade},
       Command{group_here, "config", "Check, show or print a configuration", define_config},
       Command{group_here, "doctor", "Look at this machine: what is missing, and what to do",
               define_doctor},

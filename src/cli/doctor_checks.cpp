@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <ctime>
 
+#include "icbd/base/version.h"
 #include "icbd/btrfs/space.h"
 
 #include "answers.h"
@@ -191,9 +192,9 @@ Finding check_port(const std::string& key, const std::string& address, const Mac
 Finding check_version(const json& status) {
   const std::string version = text(status, "version");
   Finding finding{.subject = "version",
-                  .found = fmt::format("icbd {} here, {} {} there", ICBD_VERSION,
+                  .found = fmt::format("icbd {} here, {} {} there", icbd::version(),
                                        text(status, "role"), version)};
-  if (version == ICBD_VERSION) return finding;
+  if (version == icbd::version()) return finding;
   finding.verdict = Verdict::note;
   finding.cost = "what one of them is too old for is refused";
   finding.advice = "run the same release on both";

@@ -65,13 +65,36 @@ std::string describe_followed(const json& master) {
   return description;
 }
 
+// What a reader, or whoever looks after them, may wonder about.
+std::string describe_view(const json& view) {
+  std::string description = line("view", text(view, "mountpoint"));
+  if (!view.value("visible", true))
+    description += line("attention", "something else is mounted over the view");
+  for (const json& file : view.value("served_files", json::array()))
+    if (file.value("whole", false))
+      description += line(
+          "slow", fmt::format("{}@{} {}: opened {} times while it arrived; reopened, it is read at "
+                              "full speed",
+                              text(file, "image"), number(file, "version"), text(file, "path"),
+                              number(file, "handles")));
+  return description;
+}
+
+std::string describe_worker(const json& worker) {
+  const std::string last_end = text(worker, "last_end");
+  if (number(worker, "starts") < 2 || last_end.empty()) return "";
+  return line("worker",
+              fmt::format("start {}; the one before: {}", number(worker, "starts"), last_end));
+}
+
 std::string describe_cache(const json& status) {
   const json master = status.value("master", json::object());
   const json view = status.value("view", json::object());
   const json wire = status.value("wire", json::object());
   const json versions = status.value("versions", json::object());
   std::string description =
-      describe_followed(master) + line("view", text(view, "mountpoint")) +
+      describe_followed(master) + describe_view(view) +
+      describe_worker(status.value("worker", json::object())) +
       line("data", fmt::format("{} received", format_size(number(wire, "bytes_received")))) +
       line("images", fmt::format("{} with {} complete, {} arriving, {} remote versions",
                                  number(status, "images"), number(versions, "complete"),

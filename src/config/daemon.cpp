@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "icbd/base/service_manager.h"
+#include "icbd/base/version.h"
 
 namespace icbd::config {
 namespace {
@@ -115,7 +116,7 @@ std::expected<DaemonArguments, int> parse_daemon_arguments(int argc, char** argv
   app.add_flag("--check-config", arguments.check_config, "Only check the configuration, then exit");
   app.add_flag("--print-example", print_example,
                "Print a commented configuration file with every default, then exit");
-  app.set_version_flag("--version", program.name + " " ICBD_VERSION);
+  app.set_version_flag("--version", fmt::format("{} {}", program.name, version()));
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

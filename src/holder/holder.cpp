@@ -68,7 +68,8 @@ class Holder {
     ICBD_ASSIGN(program_, open_file("/proc/self/exe", O_PATH));
     sigset_t signals{};
     sigemptyset(&signals);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD}) sigaddset(&signals, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD})
+      sigaddset(&signals, signal);
     if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return fail_errno("block signals");
     signals_ = unique_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_) return fail_errno("take signals by a descriptor");
@@ -210,7 +211,8 @@ class Holder {
   void pass_on(const Message& message) {
     std::string state;
     for (const auto& [name, value] : message.assignments)
-      if (name != "WATCHDOG" && !name.starts_with("X_")) state += fmt::format("{}={}\n", name, value);
+      if (name != "WATCHDOG" && !name.starts_with("X_"))
+        state += fmt::format("{}={}\n", name, value);
     if (!state.empty()) tell(state);
   }
 
@@ -305,8 +307,8 @@ class Holder {
   void finish() {
     kept_.clear();
     if (unmount_.empty()) return;
-    // Nobody serves it any more. That it is the one that was left, and not another that somebody has
-    // mounted over it, shows in that nobody answers.
+    // Nobody serves it any more. That it is the one that was left, and not another that somebody
+    // has mounted over it, shows in that nobody answers.
     struct stat attributes{};
     if (::stat(unmount_.c_str(), &attributes) != 0 && errno == ENOTCONN)
       ::umount2(unmount_.c_str(), MNT_DETACH);

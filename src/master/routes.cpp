@@ -11,6 +11,7 @@
 #include "icbd/base/clock.h"
 #include "icbd/base/limits.h"
 #include "icbd/base/quote.h"
+#include "icbd/base/version.h"
 #include "icbd/catalog/names.h"
 #include "icbd/rest/api.h"
 
@@ -44,7 +45,7 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
   ICBD_ASSIGN(const auto images, catalog.images());
   ICBD_ASSIGN(const auto versions, catalog.versions());
   return rest::Response{.body = {{"role", "master"},
-                                 {"version", ICBD_VERSION},
+                                 {"version", icbd::version()},
                                  {"time", format_utc(SystemClock().wall())},
                                  {"repository", std::move(repository)},
                                  {"data", describe_data_service(subjects)},

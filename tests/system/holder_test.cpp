@@ -12,10 +12,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <random>
+#include <set>
 #include <thread>
 
-#include "icbd/base/digest.h"
 #include "icbd/base/file.h"
+#include "icbd/base/version.h"
 
 #include "system/long_run.h"
 #include "system/site.h"
@@ -142,7 +143,8 @@ void add_looking_reader(Readers& readers, const std::vector<Known>& files) {
   readers.add("looking", [&files](std::mt19937& random) {
     const Known& known = files[random() % files.size()];
     struct stat attributes{};
-    if (::stat(known.path.c_str(), &attributes) != 0) throw errno_text("stat " + known.path.string());
+    if (::stat(known.path.c_str(), &attributes) != 0)
+      throw errno_text("stat " + known.path.string());
     if (static_cast<std::size_t>(attributes.st_size) != known.content.size())
       throw fmt::format("{} has {} bytes", known.path.string(), attributes.st_size);
     if (random() % 16 != 0) return;
@@ -159,8 +161,7 @@ void add_looking_reader(Readers& readers, const std::vector<Known>& files) {
 void add_mapping_reader(Readers& readers, const Known& known) {
   readers.add("mapped", [&known](std::mt19937& random) {
     const unique_fd fd = open_or_throw(known.path, O_RDONLY);
-    void* const map =
-        ::mmap(nullptr, known.content.size(), PROT_READ, MAP_SHARED, fd.get(), 0);
+    void* const map = ::mmap(nullptr, known.content.size(), PROT_READ, MAP_SHARED, fd.get(), 0);
     if (map == MAP_FAILED) throw errno_text("map " + known.path.string());
     const auto* const bytes = static_cast<const std::byte*>(map);
     bool equal = true;
@@ -180,9 +181,10 @@ class HolderTest : public SiteTest {
     if (!site) return;
     RecordProperty("seed", static_cast<int>(seed));
     fmt::print("seed {}\n", seed);
-    change(fmt::format("head -c {} /dev/urandom > disk.raw; mkdir many; "
-                       "for i in $(seq 1 40); do head -c 20000 /dev/urandom > many/$i; done",
-                       disk_size));
+    change(
+        fmt::format("head -c {} /dev/urandom > disk.raw; mkdir many; "
+                    "for i in $(seq 1 40); do head -c 20000 /dev/urandom > many/$i; done",
+                    disk_size));
     ASSERT_DONE(site->publish(image));
     ASSERT_DONE(site->start_cache());
   }
@@ -224,10 +226,22 @@ class HolderTest : public SiteTest {
       std::this_thread::sleep_for(std::chrono::milliseconds(10 + random_() % 51));
     }
   }
+  // Each gets so far as to serve, and a little further.
+  void kill_serving_workers(int count) {
+    for (int i = 0; i < count && !HasFatalFailure(); ++i) {
+      expect_alive();
+      std::this_thread::sleep_for(std::chrono::milliseconds(random_() % 200));
+      kill_worker();
+    }
+  }
   // The one that is there now answers.
   void expect_alive() {
-    ASSERT_DONE(Site::wait_until([&] { return site->ask_cache("/api/status").has_value(); },
-                                 "the worker to answer"));
+    ASSERT_DONE(Site::wait_until(
+        [&] {
+          const auto status = site->ask_cache("/api/status");
+          return status && status->at("worker").at("process") == worker();
+        },
+        "the worker to answer"));
   }
 
   void expect_no_errors(Readers& readers) {
@@ -257,6 +271,234 @@ TEST_F(HolderTest, KillsOfTheWorkerAreNotSeenByReaders) {
   expect_no_errors(readers);
   expect_alive();
   EXPECT_EQ(site->ask_cache("/api/status").value().at("view").at("served_files").size(), 0u);
+}
+
+// Versions come, are read while they arrive, land and are dropped, and come again.
+TEST_F(HolderTest, KillsAreNotSeenWhileVersionsArriveLandAndAreDropped) {
+  ASSERT_DONE(site->stop_cache());
+  ASSERT_DONE(site->use_proxy());
+  site->proxy().set_rate(12 * 1024 * 1024);
+  ASSERT_DONE(site->start_cache());
+  constexpr int versions = 4;
+  for (int number = 2; number <= versions; ++number) {
+    change(
+        fmt::format("for i in 1 2 3 4; do dd if=/dev/urandom of=disk.raw bs=1M count=2 "
+                    "seek=$((RANDOM % 20)) conv=notrunc status=none; done; "
+                    "head -c 20000 /dev/urandom > many/{}",
+                    number));
+    ASSERT_DONE(site->publish(image));
+  }
+  ASSERT_DONE(site->wait_until_listed(image, versions));
+  std::vector<Known> disks, files;
+  for (int number = 1; number <= versions; ++number) {
+    disks.push_back(known(number, "disk.raw"));
+    files.push_back(known(number, "many/1"));
+    files.push_back(known(number, fmt::format("many/{}", number)));
+  }
+  Readers readers;
+  add_opening_reader(readers, disks);
+  add_opening_reader(readers, disks);
+  add_opening_reader(readers, files);
+  add_looking_reader(readers, files);
+  std::atomic<bool> stopped = false;
+  std::atomic<int> dropped = 0;
+  std::jthread dropper([&] {
+    std::mt19937 random(seed + 1);
+    while (!stopped) {
+      const std::string path =
+          fmt::format("/api/images/{}/versions/{}", image, 1 + random() % versions);
+      // Refused while it is held, or while nobody answers.
+      if (site->cache_client().remove(path)) ++dropped;
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  });
+  kill_serving_workers(is_long_run() ? 1000 : 100);
+  stopped = true;
+  dropper.join();
+  expect_no_errors(readers);
+  fmt::print("{} drops\n", dropped.load());
+  expect_alive();
+  for (int number = 1; number <= versions; ++number) {
+    complete_version(number);
+    expect_landed_equal(image, number);
+  }
+}
+
+TEST_F(HolderTest, AWorkerThatHangsIsReplaced) {
+  ASSERT_DONE(site->stop_cache());
+  site->set_cache_settings({"view.worker_timeout=0.6"});
+  ASSERT_DONE(site->start_cache());
+  complete_version(1);
+  const std::vector<Known> files = small_files(1);
+  Readers readers;
+  add_opening_reader(readers, files);
+  add_looking_reader(readers, files);
+  const pid_t hung = worker();
+  ASSERT_EQ(::kill(hung, SIGSTOP), 0);
+  ASSERT_DONE(
+      Site::wait_until([&] { return worker() != hung && worker() != 0; }, "another worker"));
+  expect_alive();
+  expect_no_errors(readers);
+  const auto status = site->ask_cache("/api/status").value();
+  EXPECT_EQ(status.at("worker").at("last_end"), "it hung");
+  EXPECT_NE(
+      site->cache().error_output().find("the worker has said nothing for 600 ms: it is killed"),
+      std::string::npos);
+}
+
+TEST_F(HolderTest, SaysHowTheWorkerBeforeEnded) {
+  kill_worker();
+  expect_alive();
+  const auto status = site->ask_cache("/api/status").value();
+  EXPECT_EQ(status.at("worker").at("starts"), 2);
+  EXPECT_EQ(status.at("worker").at("last_end"), "it was ended by signal 9 (KILL)");
+  EXPECT_NE(site->cache().error_output().find(
+                "the worker died: it was ended by signal 9 (KILL); the next one takes over"),
+            std::string::npos);
+}
+
+TEST_F(HolderTest, WhatTheKernelRemembersFollowsTheCatalogAfterAKill) {
+  complete_version(1);
+  const auto names = [&] {
+    std::set<std::string> found;
+    for (const auto& entry : std::filesystem::directory_iterator(site->mountpoint() / image))
+      found.insert(entry.path().filename());
+    return found;
+  };
+  EXPECT_EQ(names(), (std::set<std::string>{"1", "current", "latest"}));
+  for (int number = 2; number <= 4; ++number) {
+    change("date +%N > many/1");
+    kill_worker();
+    ASSERT_DONE(site->publish(image));
+    ASSERT_DONE(Site::wait_until([&] { return names().contains(std::to_string(number)); },
+                                 fmt::format("version {} in the listing", number)));
+    ASSERT_DONE(Site::wait_until(
+        [&] {
+          return std::filesystem::read_symlink(site->mountpoint() / image / "latest") ==
+                 std::to_string(number);
+        },
+        "the link to the newest"));
+  }
+}
+
+// Both at once, as when the machine is out of memory: the next start cleans up.
+TEST_F(HolderTest, WhenTheHolderDiesTooTheNextStartServesAgain) {
+  complete_version(1);
+  const Known disk = known(1, "disk.raw");
+  for (int round = 0; round < 5; ++round) {
+    const pid_t last = worker();
+    ASSERT_DONE(site->cache().signal(SIGKILL));
+    ASSERT_DONE(site->cache().wait_for_exit(10s));
+    ASSERT_DONE(
+        Site::wait_until([&] { return ::kill(last, 0) != 0; }, "the worker to die with it"));
+    ASSERT_DONE(site->start_cache());
+    EXPECT_EQ(read_file(disk.path, disk_size).value(), disk.content);
+  }
+}
+
+// A build of its own: the same program with another version's name in it.
+std::filesystem::path make_other_build(const std::filesystem::path& folder) {
+  const auto path = folder / "icbd-cache-next";
+  const Bytes program = read_file(std::string(ICBD_PROGRAMS) + "/icbd-cache", 1u << 30).value();
+  std::string text(as_text(program));
+  const std::string own = std::string(version()) + std::string(1, '\0');
+  std::size_t replaced = 0;
+  for (auto at = text.find(own); at != std::string::npos; at = text.find(own, at + 1)) {
+    text[at] = '9';
+    ++replaced;
+  }
+  EXPECT_GT(replaced, 0u) << "the version is not in the program";
+  std::ofstream(path, std::ios::binary) << text;
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  return path;
+}
+
+class UpgradeTest : public HolderTest {
+ protected:
+  nlohmann::json status() const { return site->ask_cache("/api/status").value(); }
+  Result<std::string> upgrade(const std::filesystem::path& program) {
+    return harness::run_checked({std::string(ICBD_PROGRAMS) + "/icbd", "--server",
+                                 "http://" + site->cache_rest(), "upgrade", "--program",
+                                 program.string()});
+  }
+};
+
+TEST_F(UpgradeTest, TheWorkerIsReplacedUnderLoad) {
+  complete_version(1);
+  const auto other = make_other_build(site->folder());
+  const Known disk = known(1, "disk.raw");
+  const std::vector<Known> files = small_files(1);
+  Readers readers;
+  add_held_reader(readers, disk, 0);
+  add_mapping_reader(readers, disk);
+  add_opening_reader(readers, files);
+  add_looking_reader(readers, files);
+  const std::string own = status().at("version");
+  const int upgrades = is_long_run() ? 200 : 10;
+  for (int i = 0; i < upgrades; ++i) {
+    const bool to_other = i % 2 == 0;
+    const auto done =
+        upgrade(to_other ? other.string() : std::string(ICBD_PROGRAMS) + "/icbd-cache");
+    ASSERT_DONE(done);
+    EXPECT_EQ(status().at("version") == own, !to_other) << *done;
+  }
+  expect_no_errors(readers);
+}
+
+TEST_F(UpgradeTest, AnArrivalGoesOnInTheNextWorker) {
+  ASSERT_DONE(site->stop_cache());
+  ASSERT_DONE(site->use_proxy());
+  site->proxy().set_rate(8 * 1024 * 1024);
+  ASSERT_DONE(site->start_cache());
+  const Known disk = known(1, "disk.raw");
+  const auto open = open_file(disk.path, O_RDONLY);
+  ASSERT_DONE(open);
+  Bytes bytes(disk_size);
+  ASSERT_DONE(read_exactly_at(open->get(), std::span(bytes).first(4096), 0));
+  ASSERT_DONE(upgrade(std::string(ICBD_PROGRAMS) + "/icbd-cache"));
+  ASSERT_DONE(read_exactly_at(open->get(), bytes, 0));
+  EXPECT_EQ(bytes, disk.content);
+  ASSERT_DONE(site->wait_until_complete(image, 1));
+  expect_landed_equal(image, 1);
+  const auto served = status().at("view").at("served_files");
+  ASSERT_EQ(served.size(), 1u) << "the descriptor that was opened while it arrived";
+  EXPECT_EQ(served.at(0).at("path"), "disk.raw");
+  EXPECT_EQ(served.at(0).at("handles"), 1);
+  EXPECT_EQ(served.at(0).at("whole"), true);
+}
+
+TEST_F(UpgradeTest, AProgramThatDoesNotComeUpIsTakenBack) {
+  complete_version(1);
+  const std::vector<Known> files = small_files(1);
+  Readers readers;
+  add_opening_reader(readers, files);
+  const std::string own = status().at("version");
+  const auto failed = upgrade("/bin/false");
+  ASSERT_FALSE(failed);
+  EXPECT_NE(failed.error().message().find("the upgrade failed: it ended with code 1"),
+            std::string::npos)
+      << failed.error().message();
+  EXPECT_EQ(status().at("version"), own);
+  EXPECT_NE(site->cache().error_output().find(
+                "the new program did not come up: it ended with code 1; the one before goes on"),
+            std::string::npos);
+  expect_no_errors(readers);
+}
+
+TEST_F(UpgradeTest, WhatCannotBeExecutedIsRefusedAtOnce) {
+  for (const char* program : {"/nowhere/icbd-cache", "icbd-cache", "/etc/passwd"})
+    EXPECT_FALSE(upgrade(program)) << program;
+  EXPECT_EQ(status().at("worker").at("starts"), 1);
+}
+
+TEST_F(UpgradeTest, WithoutAHolderThereIsNothingToReplace) {
+  ASSERT_DONE(site->stop_cache());
+  site->set_cache_settings({"view.holder=false"});
+  ASSERT_DONE(site->start_cache());
+  EXPECT_EQ(worker(), 0) << "one process";
+  const auto refused = upgrade("");
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("this cache runs without a holder"), std::string::npos);
 }
 
 }  // namespace

@@ -103,8 +103,11 @@ Status Site::launch_cache(const std::string& extra_configuration) {
                             ? "fill_threshold = 0\n"
                             : "",
                         extra_configuration)));
-  ICBD_ASSIGN(cache_, harness::Process::start({programs + "/icbd-cache", "--config", file},
-                                              {folder_.path(), "cache"}));
+  std::vector<std::string> words = {
+      cache_program_.empty() ? programs + "/icbd-cache" : cache_program_.string(), "--config",
+      file};
+  for (const std::string& setting : settings_) words.insert(words.end(), {"--set", setting});
+  ICBD_ASSIGN(cache_, harness::Process::start(words, {folder_.path(), "cache"}));
   return {};
 }
 

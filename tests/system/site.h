@@ -58,6 +58,10 @@ class Site {
   // The master mounts a view of its own from its next start on.
   Status use_master_view();
   const std::filesystem::path& master_mountpoint() const { return master_mountpoint_; }
+  // What the cache is told with --set, from its next start on.
+  void set_cache_settings(std::vector<std::string> settings) { settings_ = std::move(settings); }
+  // The cache runs this program from its next start on.
+  void set_cache_program(std::filesystem::path program) { cache_program_ = std::move(program); }
   // Seconds between comparisons with the master's catalog while it announces; 0.1 if nothing is
   // said, so that nothing depends on announcements.
   void set_poll_interval(double seconds) { poll_interval_ = seconds; }
@@ -94,6 +98,8 @@ class Site {
   harness::TemporaryDirectory folder_;
   std::filesystem::path mountpoint_, master_mountpoint_;
   std::string directories_;
+  std::vector<std::string> settings_;
+  std::filesystem::path cache_program_;
   double poll_interval_ = 0.1;
   std::unique_ptr<harness::LoopBtrfs> master_btrfs_, cache_btrfs_;
   std::unique_ptr<harness::Process> master_, cache_;

@@ -1,6 +1,6 @@
 // The signals that tell a daemon what to do, taken by one thread that waits for them: SIGTERM and
-// SIGINT (end), SIGHUP (read the configuration again), SIGUSR2 (end, and leave the work to the process
-// that comes next).
+// SIGINT (end), SIGHUP (read the configuration again), SIGUSR2 (end, and leave the work to the
+// process that comes next).
 //
 // Lifecycle: construct in main() before any thread is started, so that all inherit the block; then
 // wait. Signals stay blocked afterwards: a second one does not cut a clean stop short.

@@ -62,8 +62,8 @@ Status sync_filesystem(int fd);
 // any descriptor on the filesystem. `not_found` (ESTALE) if there is no such inode.
 Result<unique_fd> open_inode(int fd, SubvolumeId subvolume, InodeNumber inode, int flags);
 
-// One of the names of an inode, from the root of its subvolume (BTRFS_IOC_INO_LOOKUP); for messages,
-// never to open anything by. not_found if there is no such inode.
+// One of the names of an inode, from the root of its subvolume (BTRFS_IOC_INO_LOOKUP); for
+// messages, never to open anything by. not_found if there is no such inode.
 Result<std::string> path_of_inode(int root_fd, InodeNumber inode);
 
 // Writes the kernel's metadata-only incremental send (v2, NO_FILE_DATA) of the read-only

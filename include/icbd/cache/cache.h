@@ -53,9 +53,9 @@ class Cache {
 
   // Applies what can change while it runs (config::Reload::effective).
   void reconfigure(const config::Cache& configuration);
-  // Goes through what readers wait for; if that hangs, so does this, or it is an error. Asks nothing
-  // of the view through the kernel: a process that hangs in its own mount cannot be replaced. Not
-  // beside stop().
+  // Goes through what readers wait for; if that hangs, so does this, or it is an error. Asks
+  // nothing of the view through the kernel: a process that hangs in its own mount cannot be
+  // replaced. Not beside stop().
   Status healthy();
 
  private:

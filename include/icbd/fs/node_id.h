@@ -3,7 +3,7 @@
 // The kernel names what it has looked up by 64-bit node ids. Ours are made of facts that survive a
 // restart, so that no table must:
 //
-//   bit 63        clear for a file that was not whole when it was looked up: a file that arrives and
+//   bit 63        clear for a file that was not whole when it was looked up: one that arrives and
 //                 the same file when it is whole are two nodes, because a node keeps its mode of
 //                 serving as long as it is open. What is no file has one node, so that whoever
 //                 stands in a directory stays in it. Either is understood for ever.

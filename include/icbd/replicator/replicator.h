@@ -117,6 +117,8 @@ class Replicator {
   // unless the options say otherwise. Arrivals go on a moment later; who opens one waits for it.
   Status start();
   void stop();
+  // Makes durable what has arrived, so that stop() has little left to do.
+  void checkpoint();
 
   std::shared_ptr<const VersionTable> versions() const;
   std::optional<catalog::Version> find(VersionSerial serial) const;
@@ -238,7 +240,8 @@ class Replicator {
   // In opened_, but nobody sees it yet: its shape is not durable.
   std::unordered_set<VersionSerial> committing_;
   std::unordered_map<VersionSerial, Error> refused_;
-  std::unordered_set<VersionSerial> dropping_;
+  // Who wants to open one of these waits until it is dropped, or stays.
+  std::unordered_map<VersionSerial, std::vector<OpenDone>> dropping_;
   SourceStatus source_status_;
   bool stopping_ = false;
   bool look_now_ = false;  // do not wait until the next comparison is due

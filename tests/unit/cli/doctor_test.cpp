@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <fstream>
 
+#include "icbd/base/version.h"
+
 #include "doctor_checks.h"
 #include "doctor_facts.h"
 #include "fake_server.h"
@@ -57,7 +59,7 @@ struct DoctorTest : testing::CliTest {
   void answer_status() {
     server.on("GET /api/status",
               {{"role", "cache"},
-               {"version", ICBD_VERSION},
+               {"version", icbd::version()},
                {"time", format_utc(fake.clock.wall())},
                {"master", {{"address", "imgs.example:5010"}, {"reachable", true}}}});
   }
@@ -138,7 +140,7 @@ TEST_F(DoctorTest, APortThatSomebodyElseHasIsBad) {
 }
 
 TEST_F(DoctorTest, ComparesVersionsAndClocks) {
-  json status{{"role", "master"}, {"version", ICBD_VERSION}, {"time", "2026-11-20T13:45:00Z"}};
+  json status{{"role", "master"}, {"version", icbd::version()}, {"time", "2026-11-20T13:45:00Z"}};
   const std::int64_t then = 1'795'182'300;
   EXPECT_EQ(verdict_on(check_server("", status, {.seconds = then + 2}), "clock"), Verdict::good);
   EXPECT_EQ(verdict_on(check_server("", status, {.seconds = then + 60}), "clock"), Verdict::bad);

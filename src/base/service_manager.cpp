@@ -1,6 +1,5 @@
 #include "icbd/base/service_manager.h"
 
-#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <string>
 
 #include "icbd/base/unique_fd.h"
 
@@ -92,23 +92,6 @@ Status notify_service_manager(std::string_view state) {
 Status keep_descriptor(std::string_view name, int descriptor) {
   // FDPOLL=0: it is kept also when its other end has gone.
   return send_state("FDSTORE=1\nFDPOLL=0\nFDNAME=" + std::string(name), descriptor);
-}
-
-std::vector<KeptDescriptor> kept_descriptors() {
-  constexpr int first_descriptor = 3;  // SD_LISTEN_FDS_START
-  std::vector<KeptDescriptor> kept;
-  const auto process = number_in(variable("LISTEN_PID"));
-  const auto count = number_in(variable("LISTEN_FDS"));
-  if (process != static_cast<std::uint64_t>(::getpid()) || !count) return kept;
-  std::string_view names = variable("LISTEN_FDNAMES");
-  for (std::uint64_t i = 0; i < *count; ++i) {
-    const int descriptor = first_descriptor + static_cast<int>(i);
-    if (::fcntl(descriptor, F_SETFD, FD_CLOEXEC) != 0) break;
-    const auto end = names.find(':');
-    kept.push_back({std::string(names.substr(0, end)), unique_fd(descriptor)});
-    names = end == std::string_view::npos ? std::string_view() : names.substr(end + 1);
-  }
-  return kept;
 }
 
 }  // namespace icbd

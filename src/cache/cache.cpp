@@ -8,6 +8,7 @@
 #include <optional>
 
 #include "icbd/base/clock.h"
+#include "icbd/base/service_manager.h"
 #include "icbd/fs/mount_table.h"
 #include "icbd/fs/view.h"
 #include "icbd/rest/api.h"
@@ -69,7 +70,7 @@ constexpr std::string_view mount_descriptor = "mount";
 constexpr std::string_view memory_descriptor = "memory";
 
 unique_fd take(Inheritance& inheritance, std::string_view name) {
-  for (KeptDescriptor& kept : inheritance.descriptors)
+  for (holder::Descriptor& kept : inheritance.turn.descriptors)
     if (kept.name == name) return std::move(kept.descriptor);
   return {};
 }
@@ -151,7 +152,8 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
   // that a port that the kernel chose stays the same.
   if (!rest_socket) {
     ICBD_ASSIGN(rest_socket, wire::listen_on(configuration.rest_listen));
-    if (inheritance.history.held) ICBD_TRY(keep_descriptor(rest_descriptor, rest_socket.get()));
+    if (inheritance.holder != nullptr)
+      ICBD_TRY(keep_descriptor(rest_descriptor, rest_socket.get()));
   }
   ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
   state.source.emplace(wire::tcp_connector(configuration.master_data, connect_timeout),
@@ -178,7 +180,8 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
                                           .kept = std::move(mount),
                                           .on_end = std::move(on_unmounted)},
                                          logger));
-  if (inheritance.history.held && !goes_on) ICBD_TRY(keep_mount(*view, configuration.mountpoint));
+  if (inheritance.holder != nullptr && !goes_on)
+    ICBD_TRY(keep_mount(*view, configuration.mountpoint));
   log_view(*view, configuration, logger);
   state.show(std::move(view));
   state.verifications.emplace(*state.repository, logger);
@@ -190,7 +193,9 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
                                           .view = *state.view,
                                           .verifications = *state.verifications,
                                           .configuration = configuration,
-                                          .history = inheritance.history,
+                                          .holder = inheritance.holder,
+                                          .starts = inheritance.turn.starts,
+                                          .last_end = inheritance.turn.last_end,
                                           .mountpoint = state.mountpoint}),
                              std::move(logger), rest::HttpServerOptions{.events = &state.events});
   return cache;

@@ -6,6 +6,7 @@
 
 #include <csignal>
 
+#include "icbd/base/digest.h"
 #include "icbd/cache/cache.h"
 #include "icbd/config/config.h"
 #include "icbd/config/daemon.h"
@@ -49,11 +50,14 @@ int serve(const config::DaemonArguments& arguments, const config::Cache& configu
 // This process does the work, or holds the one that does.
 int run(const config::DaemonArguments& arguments, const config::Cache& configuration,
         const Logger& logger, std::vector<std::string> words) {
-  if (const auto start = holder::worker_start()) {
+  if (const auto holder = holder::Channel::open()) {
     ::prctl(PR_SET_NAME, "icbd-worker");
+    // What takes time and needs nothing of the worker before: the first digest loads OpenSSL.
+    static_cast<void>(sha256({}));
+    auto turn = holder->wait();
+    if (!turn) return config::exit_done;
     return serve(arguments, configuration, logger,
-                 {.descriptors = kept_descriptors(),
-                  .history = {.held = true, .starts = start->starts, .last_end = start->last_end}});
+                 {.holder = holder.get(), .turn = std::move(*turn)});
   }
   if (!configuration.holder) return serve(arguments, configuration, logger, {});
   const auto ended = holder::run(

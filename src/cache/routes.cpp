@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "icbd/base/clock.h"
+#include "icbd/base/service_manager.h"
 #include "icbd/base/version.h"
 #include "icbd/btrfs/space.h"
 #include "icbd/btrfs/subvolume.h"
@@ -152,12 +153,18 @@ json describe_view(const Subjects& subjects, const replicator::VersionTable& tab
           {"served_files", describe_served_files(subjects)}};
 }
 
-json describe_worker(const WorkerHistory& history) {
+json describe_worker(const Subjects& subjects) {
   json worker{{"process", ::getpid()},
-              {"held", history.held},
-              {"starts", history.starts + 1},
-              {"last_end", nullptr}};
-  if (!history.last_end.empty()) worker["last_end"] = history.last_end;
+              {"held", subjects.holder != nullptr},
+              {"starts", subjects.starts + 1},
+              {"last_end", nullptr},
+              {"upgrade_failures", 0},
+              {"upgrade_failure", nullptr}};
+  if (!subjects.last_end.empty()) worker["last_end"] = subjects.last_end;
+  if (subjects.holder == nullptr) return worker;
+  const holder::Channel::UpgradeFailures failures = subjects.holder->upgrade_failures();
+  worker["upgrade_failures"] = failures.count;
+  if (failures.count != 0) worker["upgrade_failure"] = failures.last;
   return worker;
 }
 
@@ -199,7 +206,7 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"repository", std::move(repository)},
                {"master", describe_master(subjects)},
                {"view", describe_view(subjects, *table)},
-               {"worker", describe_worker(subjects.history)},
+               {"worker", describe_worker(subjects)},
                {"wire",
                 {{"bytes_sent", subjects.source.bytes_sent()},
                  {"bytes_received", subjects.source.bytes_received()}}},
@@ -219,7 +226,7 @@ Result<rest::Response> replace_worker(const Subjects& subjects, const rest::Requ
   if (!body.is_object() || body.size() != 1 || program == body.end() || !program->is_string())
     return fail(ErrorCode::invalid_argument, R"(the request needs a body: {"program": "…"})");
   const auto path = program->get<std::string>();
-  if (!subjects.history.held)
+  if (subjects.holder == nullptr)
     return fail(ErrorCode::unsupported,
                 "this cache runs without a holder ([view] holder is false): restart it");
   if (!path.empty() && (!std::filesystem::path(path).is_absolute() ||

@@ -22,7 +22,9 @@ struct Subjects {
   fs::View& view;
   node::VerifyJobs& verifications;
   config::Cache configuration;
-  WorkerHistory history;
+  holder::Channel* holder;  // null without one
+  unsigned starts;          // of workers before this one
+  std::string last_end;
   std::filesystem::path mountpoint;  // as the kernel's table of mounts names it
 };
 

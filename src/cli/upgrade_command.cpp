@@ -21,6 +21,8 @@ struct WorkerStatus {
   std::uint64_t process = 0;
   std::string version;
   std::string last_end;
+  std::uint64_t upgrade_failures = 0;
+  std::string upgrade_failure;
 };
 
 Result<WorkerStatus> ask_worker(const Context& context) {
@@ -34,7 +36,9 @@ Result<WorkerStatus> ask_worker(const Context& context) {
   return WorkerStatus{.starts = number(worker, "starts"),
                       .process = number(worker, "process"),
                       .version = text(status, "version"),
-                      .last_end = text(worker, "last_end")};
+                      .last_end = text(worker, "last_end"),
+                      .upgrade_failures = number(worker, "upgrade_failures"),
+                      .upgrade_failure = text(worker, "upgrade_failure")};
 }
 
 Result<WorkerStatus> wait_for_the_next(const Context& context, const WorkerStatus& before) {
@@ -42,6 +46,9 @@ Result<WorkerStatus> wait_for_the_next(const Context& context, const WorkerStatu
   do {
     const auto now = ask_worker(context);  // nobody answers for a moment
     if (now && now->starts > before.starts) return *now;
+    if (now && now->starts == before.starts && now->upgrade_failures > before.upgrade_failures)
+      return fail(ErrorCode::unavailable, fmt::format("the upgrade failed: {}; icbd {} goes on",
+                                                      now->upgrade_failure, now->version));
     if (std::chrono::steady_clock::now() > deadline)
       return fail(ErrorCode::timed_out,
                   fmt::format("no new worker after {} s: look into the cache's log",

@@ -10,18 +10,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
-#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <utility>
 
 #include "icbd/base/file.h"
 #include "icbd/base/service_manager.h"
 
 #include "notify_socket.h"
+#include "turn_message.h"
 #include "worker_process.h"
 
 namespace icbd::holder {
@@ -31,7 +32,10 @@ using namespace std::chrono_literals;
 using SteadyClock = std::chrono::steady_clock;
 
 constexpr unsigned most_failures = 10;
+constexpr std::chrono::milliseconds first_pause{20};
 constexpr std::chrono::milliseconds longest_pause{5'000};
+// Before another one is started in the place of one that died while it stood by.
+constexpr std::chrono::milliseconds standby_pause{1'000};
 // The old worker writes a checkpoint before it hands over.
 constexpr std::chrono::milliseconds hand_over_timeout{30'000};
 
@@ -52,12 +56,14 @@ class Holder {
     while (!exit_code_) {
       wait();
       if (!exit_code_) look_at_the_time();
+      if (!exit_code_) keep_one_standing_by();
     }
     finish();
     return *exit_code_;
   }
 
  private:
+  // Of the worker whose turn it is.
   enum class Phase : std::uint8_t { starting, serving, handing_over, stopping, pausing };
 
   Status prepare() {
@@ -76,41 +82,84 @@ class Holder {
     return {};
   }
 
-  // ---- the worker --------------------------------------------------------------------------
+  // ---- workers -----------------------------------------------------------------------------
 
-  Status start() {
-    ICBD_ASSIGN(worker_, start_worker({.program = program_.get(),
-                                       .arguments = options_.arguments,
-                                       .kept = kept_,
-                                       .notify_socket = socket_->name(),
-                                       .silence = options_.silence,
-                                       .starts = starts_++,
-                                       .last_end = last_end_}));
-    phase_ = Phase::starting;
-    started_ = SteadyClock::now();
-    return {};
+  Result<WorkerProcess> spawn(const unique_fd& program) const {
+    return start_worker({.program = program.get(),
+                         .arguments = options_.arguments,
+                         .notify_socket = socket_->name(),
+                         .silence = options_.silence});
   }
 
-  void start_or_give_up() {
-    if (const Status started = start(); !started) {
-      options_.logger->error("{}", started.error().message());
-      exit_code_ = 1;
-    }
+  // It is this one's turn.
+  Status activate(WorkerProcess next) {
+    worker_ = std::move(next);
+    phase_ = Phase::starting;
+    since_ = SteadyClock::now();
+    std::vector<NamedDescriptor> descriptors;
+    for (const auto& [name, descriptor] : kept_) descriptors.push_back({name, descriptor.get()});
+    return send_turn(worker_.channel.get(), starts_++, last_end_, descriptors);
+  }
+
+  Status start() {
+    ICBD_ASSIGN(WorkerProcess next, spawn(program_));
+    return activate(std::move(next));
+  }
+
+  // With the one that stands by, if there is one.
+  void go_on() {
+    const Status started =
+        standby_.exists() ? activate(std::exchange(standby_, WorkerProcess())) : start();
+    if (started) return;
+    options_.logger->error("{}", started.error().message());
+    // One that is there but has died meanwhile is found dead; without one, nothing is left to do.
+    if (!worker_.exists()) exit_code_ = 1;
+  }
+
+  void keep_one_standing_by() {
+    if (phase_ != Phase::serving || standby_.exists() || SteadyClock::now() < standby_at_) return;
+    auto next = spawn(program_);
+    if (next)
+      standby_ = std::move(*next);
+    else
+      put_off_standby();
+  }
+  void put_off_standby() { standby_at_ = SteadyClock::now() + standby_pause; }
+
+  void discard_standby() {
+    if (!standby_.exists()) return;
+    ::kill(standby_.process, SIGKILL);
+    ::waitpid(standby_.process, nullptr, 0);
+    standby_ = WorkerProcess();
   }
 
   void reap() {
     int status = 0;
-    if (worker_ <= 0 || ::waitpid(worker_, &status, WNOHANG) != worker_) return;
-    // What it said last.
-    take_messages();
-    worker_ = -1;
+    for (pid_t ended = 0; (ended = ::waitpid(-1, &status, WNOHANG)) > 0;) {
+      take_messages();  // what it said last
+      if (ended == worker_.process)
+        worker_ended(status);
+      else if (ended == standby_.process)
+        standby_ended(status);
+    }
+  }
+
+  void standby_ended(int status) {
+    standby_ = WorkerProcess();
+    if (upgrading_) return upgrade_failed(describe_end(status));
+    // Its turn will come with what is started then; what is wrong with it is said by that one.
+    put_off_standby();
+  }
+
+  void worker_ended(int status) {
+    worker_ = WorkerProcess();
     if (phase_ == Phase::stopping) {
       exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
     } else if (phase_ == Phase::handing_over) {
       last_end_ = "it handed over";
-      program_before_ = std::move(program_);
-      program_ = std::move(program_next_);
-      start_or_give_up();
+      upgrading_ = false;
+      program_before_ = std::exchange(program_, std::move(program_next_));
+      go_on();
     } else if (program_before_ && phase_ == Phase::starting) {
       roll_back(describe_end(status));
     } else if (WIFEXITED(status) && (WEXITSTATUS(status) == 0 || !was_ready_)) {
@@ -123,49 +172,71 @@ class Holder {
     }
   }
 
-  // It died. At once, unless it is one that dies by itself as soon as it starts.
+  // It died. The next one goes on at once, unless they die by themselves as soon as they start.
   void replace(int status) {
-    last_end_ = describe_end(status);
-    if (hung_) last_end_ = "it hung";
-    hung_ = false;
+    last_end_ = std::exchange(hung_, false) ? "it hung" : describe_end(status);
     const bool by_itself = !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
     failures_ = phase_ == Phase::starting && by_itself ? failures_ + 1 : 0;
     options_.logger->error("the worker died: {}; the next one takes over", last_end_);
+    if (upgrading_) upgrade_failed("the worker died before it could hand over");
     if (failures_ >= most_failures) {
       options_.logger->error("{} workers in a row did not come up: giving up", failures_);
       exit_code_ = 1;
-      return;
+    } else if (failures_ < 2) {
+      go_on();
+    } else {
+      phase_ = Phase::pausing;
+      since_ = SteadyClock::now();
     }
-    if (failures_ < 2) return start_or_give_up();
-    phase_ = Phase::pausing;
-    resume_at_ = SteadyClock::now() + std::min(longest_pause, 20ms * (1 << failures_));
+  }
+  std::chrono::milliseconds pause() const {
+    return std::min(longest_pause, first_pause * (1 << failures_));
   }
 
-  // The program that was to replace the one before did not come up.
+  // ---- another program ---------------------------------------------------------------------
+
+  // First it is prepared beside the worker that serves.
+  void upgrade(std::string path) {
+    if (phase_ != Phase::serving || upgrading_) {
+      options_.logger->warn(
+          "not replaced: the worker is just starting, stopping or being replaced");
+      return;
+    }
+    if (path.empty()) path = installed_;
+    options_.logger->info("the worker is replaced by one of {}", path);
+    discard_standby();
+    upgrading_ = true;
+    auto program = open_file(path, O_PATH);
+    auto next = program ? spawn(*program) : std::unexpected(program.error());
+    if (!next) return upgrade_failed(next.error().message());
+    program_next_ = std::move(*program);
+    standby_ = std::move(*next);
+    since_ = SteadyClock::now();
+  }
+
+  void hand_over() {
+    phase_ = Phase::handing_over;
+    since_ = SteadyClock::now();
+    ::kill(worker_.process, SIGUSR2);
+  }
+
+  // The worker that serves has not been touched.
+  void upgrade_failed(const std::string& why) {
+    discard_standby();
+    upgrading_ = false;
+    options_.logger->error("the new program did not come up: {}; the one before goes on", why);
+    if (worker_.exists())
+      if (const Status told = send_upgrade_failure(worker_.channel.get(), why); !told)
+        options_.logger->warn("{}", told.error().message());
+  }
+
+  // The program that has taken over was not ready.
   void roll_back(const std::string& why) {
     options_.logger->error("the new program did not come up: {}; the one before goes on", why);
     last_end_ = "the upgrade failed: " + why;
     program_ = std::move(program_before_);
-    program_before_.reset();
-    start_or_give_up();
-  }
-
-  void upgrade(std::string path) {
-    if (phase_ != Phase::serving) {
-      options_.logger->warn("not replaced: the worker is just starting or stopping");
-      return;
-    }
-    if (path.empty()) path = installed_;
-    auto next = open_file(path, O_PATH);
-    if (!next || ::faccessat(next->get(), "", X_OK, AT_EMPTY_PATH) != 0) {
-      options_.logger->error("not replaced: {} cannot be executed", path);
-      return;
-    }
-    options_.logger->info("the worker is replaced by one of {}", path);
-    program_next_ = std::move(*next);
-    phase_ = Phase::handing_over;
-    started_ = SteadyClock::now();
-    ::kill(worker_, SIGUSR2);
+    discard_standby();
+    go_on();
   }
 
   // ---- what comes in -----------------------------------------------------------------------
@@ -179,14 +250,25 @@ class Holder {
   }
 
   void take_messages() {
-    while (auto message = socket_->receive(worker_)) take(std::move(*message));
+    while (auto message = socket_->receive()) {
+      if (message->sender == worker_.process)
+        take(std::move(*message));
+      else if (message->sender == standby_.process && message->has("X_PREPARED"))
+        standby_prepared();
+    }
+  }
+
+  void standby_prepared() {
+    standby_.prepared = true;
+    if (upgrading_ && phase_ == Phase::serving) hand_over();
   }
 
   void take(Message message) {
     heard_ = SteadyClock::now();
     if (message.has("FDSTORE")) {
       const std::string name = message.value("FDNAME");
-      if (message.descriptor && !name.empty())
+      if (message.descriptor && !name.empty() &&
+          (kept_.contains(name) || kept_.size() < most_descriptors))
         kept_.insert_or_assign(name, std::move(message.descriptor));
       return;
     }
@@ -203,11 +285,10 @@ class Holder {
     failures_ = 0;
     if (!program_before_) return;
     program_before_.reset();
-    last_end_ = "it was replaced";
     options_.logger->info("the worker was replaced");
   }
 
-  // To the real service manager, whose business the rest is not.
+  // To the service manager, whose business the rest is not.
   void pass_on(const Message& message) {
     std::string state;
     for (const auto& [name, value] : message.assignments)
@@ -231,7 +312,7 @@ class Holder {
           upgrade("");
           break;
         case SIGHUP:
-          if (worker_ > 0) ::kill(worker_, SIGHUP);
+          reload();
           break;
         default:
           stop();
@@ -240,13 +321,21 @@ class Holder {
     reap();
   }
 
+  void reload() {
+    if (worker_.exists()) ::kill(worker_.process, SIGHUP);
+    // It has read the configuration as it was.
+    if (!upgrading_) discard_standby();
+  }
+
   void stop() {
-    if (worker_ <= 0) {
+    discard_standby();
+    upgrading_ = false;
+    if (!worker_.exists()) {
       exit_code_ = 0;
       return;
     }
     phase_ = Phase::stopping;
-    ::kill(worker_, SIGTERM);
+    ::kill(worker_.process, SIGTERM);
   }
 
   // ---- time --------------------------------------------------------------------------------
@@ -254,14 +343,16 @@ class Holder {
   std::optional<SteadyClock::time_point> deadline() const {
     switch (phase_) {
       case Phase::serving:
+        if (upgrading_)
+          return std::min(since_ + options_.upgrade_timeout, heard_ + options_.silence);
         return heard_ + options_.silence;
       case Phase::handing_over:
-        return started_ + hand_over_timeout;
+        return since_ + hand_over_timeout;
       case Phase::starting:
-        if (program_before_) return started_ + options_.upgrade_timeout;
+        if (program_before_) return since_ + options_.upgrade_timeout;
         return std::nullopt;  // recovery after a crash may look at every version
       case Phase::pausing:
-        return resume_at_;
+        return since_ + pause();
       case Phase::stopping:
         return std::nullopt;
     }
@@ -270,41 +361,44 @@ class Holder {
 
   std::chrono::milliseconds until_next_look() const {
     std::chrono::milliseconds longest = 1'000ms;
-    if (watchdog_) longest = std::min(longest, duration(*watchdog_ / 3));
+    if (watchdog_) longest = std::min(longest, milliseconds(*watchdog_ / 3));
     if (const auto until = deadline())
-      longest = std::min(longest, duration(*until - SteadyClock::now()) + 1ms);
+      longest = std::min(longest, milliseconds(*until - SteadyClock::now()) + 1ms);
     return std::max(longest, 0ms);
   }
 
   template <typename Duration>
-  static std::chrono::milliseconds duration(Duration time) {
+  static std::chrono::milliseconds milliseconds(Duration time) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(time);
   }
 
   void look_at_the_time() {
+    const auto now = SteadyClock::now();
     // The holder deals with a worker that hangs; what is watched from outside is the holder.
-    if (watchdog_ && was_ready_ && SteadyClock::now() - watchdog_told_ >= *watchdog_ / 3) {
-      watchdog_told_ = SteadyClock::now();
+    if (watchdog_ && was_ready_ && now - watchdog_told_ >= *watchdog_ / 3) {
+      watchdog_told_ = now;
       tell("WATCHDOG=1");
     }
     const auto until = deadline();
-    if (!until || SteadyClock::now() < *until) return;
-    if (phase_ == Phase::pausing) return start_or_give_up();
-    if (phase_ == Phase::serving) {
-      hung_ = true;
+    if (!until || now < *until) return;
+    if (phase_ == Phase::pausing) return go_on();
+    if (phase_ == Phase::serving && now < heard_ + options_.silence)
+      return upgrade_failed("it takes too long to prepare itself");
+    hung_ = phase_ == Phase::serving;
+    if (hung_)
       options_.logger->error("the worker has said nothing for {} ms: it is killed",
                              options_.silence.count());
-    } else {
+    else
       options_.logger->error("the worker takes too long: it is killed");
-    }
-    ::kill(worker_, SIGKILL);
+    ::kill(worker_.process, SIGKILL);
     // Once is enough; it may take its time to die.
-    heard_ = started_ = SteadyClock::now();
+    heard_ = since_ = now;
   }
 
   // ---- the end -----------------------------------------------------------------------------
 
   void finish() {
+    discard_standby();
     kept_.clear();
     if (unmount_.empty()) return;
     // Nobody serves it any more. That it is the one that was left, and not another that somebody
@@ -319,42 +413,30 @@ class Holder {
   unique_fd signals_;
   std::string installed_;
   unique_fd program_;
-  unique_fd program_next_;    // while the worker hands over
+  unique_fd program_next_;    // that is being prepared
   unique_fd program_before_;  // until the new one is ready
   std::map<std::string, unique_fd> kept_;
   std::string unmount_;
 
-  pid_t worker_ = -1;
+  WorkerProcess worker_;   // whose turn it is
+  WorkerProcess standby_;  // the next one
   Phase phase_ = Phase::starting;
+  SteadyClock::time_point since_;  // of the phase, or of the upgrade's begin
+  SteadyClock::time_point heard_, standby_at_, watchdog_told_;
+  bool upgrading_ = false;
   bool was_ready_ = false;
   bool hung_ = false;
   unsigned starts_ = 0;
   unsigned failures_ = 0;
   std::string last_end_;
-  SteadyClock::time_point started_, heard_, resume_at_, watchdog_told_;
   const std::optional<std::chrono::microseconds> watchdog_ = watchdog_timeout();
   std::optional<int> exit_code_;
 };
-
-std::string_view variable(const char* name) {
-  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here sets variables of the environment.
-  const char* const value = std::getenv(name);
-  return value == nullptr ? std::string_view() : std::string_view(value);
-}
 
 }  // namespace
 
 Result<int> run(const HolderOptions& options) {
   return Holder(options).run();
-}
-
-std::optional<WorkerStart> worker_start() {
-  // A variable that was meant for a parent is inherited: it names the process it is from.
-  if (variable("ICBD_HOLDER") != fmt::format("{}", ::getppid())) return std::nullopt;
-  WorkerStart start{.starts = 0, .last_end = std::string(variable("ICBD_LAST_END"))};
-  const std::string_view starts = variable("ICBD_STARTS");
-  std::from_chars(starts.data(), starts.data() + starts.size(), start.starts);
-  return start;
 }
 
 }  // namespace icbd::holder

@@ -77,7 +77,7 @@ Result<NotifySocket> NotifySocket::open() {
   return NotifySocket(std::move(socket), "@" + std::string(&address.sun_path[1], name_length - 1));
 }
 
-std::optional<Message> NotifySocket::receive(pid_t from) const {
+std::optional<Message> NotifySocket::receive() const {
   for (;;) {
     std::array<char, longest_message> text{};
     alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(ucred)) + CMSG_SPACE(sizeof(int) * 16)>
@@ -92,9 +92,8 @@ std::optional<Message> NotifySocket::receive(pid_t from) const {
     if (length < 0 && errno == EINTR) continue;
     if (length < 0) return std::nullopt;
     Message message;
-    pid_t sender = 0;
-    read_control(header, sender, message.descriptor);
-    if (sender != from || (header.msg_flags & MSG_TRUNC) != 0) continue;
+    read_control(header, message.sender, message.descriptor);
+    if ((header.msg_flags & MSG_TRUNC) != 0) continue;
     message.assignments =
         parse_assignments(std::string_view(text.data(), static_cast<std::size_t>(length)));
     return message;

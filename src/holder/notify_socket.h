@@ -1,7 +1,7 @@
 // The manager's end of the notification protocol: what workers say.
 //
-// Lifecycle: open() takes a name of its own, which goes into NOTIFY_SOCKET of the worker. Messages
-// of other processes than the one that is asked for are dropped, descriptors and all.
+// Lifecycle: open() takes a name of its own, which goes into NOTIFY_SOCKET of the workers. Whose
+// message it is says the kernel: any process can send one.
 #pragma once
 
 #include <sys/types.h>
@@ -17,6 +17,7 @@
 namespace icbd::holder {
 
 struct Message {
+  pid_t sender = 0;
   // In the order in which they came.
   std::vector<std::pair<std::string, std::string>> assignments;
   unique_fd descriptor;
@@ -35,8 +36,8 @@ class NotifySocket {
 
   int fd() const { return socket_.get(); }
   const std::string& name() const { return name_; }  // as NOTIFY_SOCKET wants it
-  // The next message of that process; nothing if none is waiting.
-  std::optional<Message> receive(pid_t from) const;
+  // The next message; nothing if none is waiting.
+  std::optional<Message> receive() const;
 
  private:
   NotifySocket(unique_fd socket, std::string name)

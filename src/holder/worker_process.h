@@ -1,13 +1,12 @@
-// One worker: a child process with the descriptors that are kept for it.
+// One worker: a child process that waits for its turn.
 //
-// Lifecycle: start() forks and executes; the process dies with the holder (PR_SET_PDEATHSIG).
-// Whoever calls reaps it.
+// Lifecycle: start() forks and executes; the process dies with the holder (PR_SET_PDEATHSIG). The
+// holder speaks to it over `channel`, and reaps it.
 #pragma once
 
 #include <sys/types.h>
 
 #include <chrono>
-#include <map>
 #include <string>
 #include <vector>
 
@@ -16,16 +15,21 @@
 
 namespace icbd::holder {
 
-struct WorkerSettings {
-  int program = -1;  // a descriptor of the executable
-  std::vector<std::string> arguments;
-  const std::map<std::string, unique_fd>& kept;
-  std::string notify_socket;
-  std::chrono::microseconds silence{};
-  unsigned starts = 0;
-  std::string last_end;
+struct WorkerProcess {
+  pid_t process = -1;
+  unique_fd channel;
+  bool prepared = false;
+
+  bool exists() const { return process > 0; }
 };
 
-Result<pid_t> start_worker(const WorkerSettings& settings);
+struct WorkerSettings {
+  int program = -1;  // a descriptor of the executable
+  const std::vector<std::string>& arguments;
+  const std::string& notify_socket;
+  std::chrono::microseconds silence{};
+};
+
+Result<WorkerProcess> start_worker(const WorkerSettings& settings);
 
 }  // namespace icbd::holder

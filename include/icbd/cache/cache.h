@@ -12,12 +12,11 @@
 #include <functional>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
-#include "icbd/base/service_manager.h"
 #include "icbd/config/config.h"
+#include "icbd/holder/holder.h"
 
 namespace icbd::fs {
 class View;
@@ -25,17 +24,10 @@ class View;
 
 namespace icbd::cache {
 
-// Of the processes that served this mount before.
-struct WorkerHistory {
-  bool held = false;    // by a holder, which is asked to keep descriptors
-  unsigned starts = 0;  // of processes before this one
-  std::string last_end;
-};
-
-// What an earlier process has left.
+// What a worker begins with; without a holder, nothing.
 struct Inheritance {
-  std::vector<KeptDescriptor> descriptors;
-  WorkerHistory history;
+  holder::Channel* holder = nullptr;  // must outlive the cache
+  holder::Turn turn;
 };
 
 class Cache {

@@ -2,35 +2,38 @@
 //
 // Purpose: starts a worker, keeps the descriptors that it hands over (the mount, its memory, a
 // listening socket), and gives them to the next one when it dies, hangs or is replaced: so that
-// whoever uses what stands behind them sees a delay at most. Speaks the protocols of a service
-// manager towards the worker (icbd/base/service_manager.h), and is the main process for the real
-// one. Knows nothing of filesystems and networks, and uses one thread.
+// whoever uses what stands behind them sees a delay at most. The next one stands by already, with
+// everything done that can be done in advance. The holder is the main process for the service
+// manager, and watches the worker as that would (icbd/base/service_manager.h). It knows nothing of
+// filesystems and networks, and uses one thread.
 // Lifecycle: run() returns when the worker has ended on its own account or was told to; what was
 // kept is let go then, and what was mounted is unmounted if the worker did not do that itself.
 //
-// What the worker says, beside READY=1, WATCHDOG=1, FDSTORE=1 and what goes on to the real service
+// What the worker says, beside READY=1, WATCHDOG=1, FDSTORE=1 and what goes on to the service
 // manager as it is:
+//   X_PREPARED=1     it waits for its turn
 //   X_UNMOUNT=PATH   to be unmounted in the end; empty: nothing any more
 //   X_UPGRADE=PATH   replace the worker by one of that program; empty: of its own, as installed now
-// What the worker is told: ICBD_HOLDER is the holder's process number; ICBD_STARTS, how many
-// workers there were before; ICBD_LAST_END, how the last one ended. Signals go on to it; SIGUSR2
-// asks it to hand over. To the holder, SIGUSR2 means X_UPGRADE= with nothing behind it.
+// Signals go on to it; SIGUSR2 asks it to hand over. To the holder, SIGUSR2 means X_UPGRADE= with
+// nothing behind it; SIGHUP also has the one that stands by replaced, because it has read the
+// configuration.
 //
 // When the worker ends:
-//   0                    the holder ends with 0
-//   otherwise            before it was ready for the first time, the holder ends with the same
-//   code;
-//                        later a new one is started at once, again and again; one that dies by
-//                        itself before it is ready, ten times in a row, ends the holder with 1
+//   0            the holder ends with 0
+//   otherwise    before it was ready for the first time, the holder ends with the same code; later
+//                the next one goes on at once, again and again; ones that die by themselves before
+//                they are ready, ten times in a row, end the holder with 1
 #pragma once
 
 #include <chrono>
-#include <optional>
+#include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
 #include "icbd/base/error.h"
 #include "icbd/base/log.h"
+#include "icbd/base/unique_fd.h"
 
 namespace icbd::holder {
 
@@ -40,7 +43,7 @@ struct HolderOptions {
   // A worker that was ready and says nothing for so long is killed. It is asked for a sign three
   // times within.
   std::chrono::milliseconds silence{30'000};
-  // A new program that is not ready after so long is replaced by the one before.
+  // A new program that is not prepared, or not ready, after so long is given up.
   std::chrono::milliseconds upgrade_timeout{60'000};
 };
 
@@ -48,11 +51,38 @@ struct HolderOptions {
 // is started.
 Result<int> run(const HolderOptions& options);
 
-// For a worker: what the holder has said. Nothing if there is no holder.
-struct WorkerStart {
-  unsigned starts = 0;
-  std::string last_end;
+struct Descriptor {
+  std::string name;
+  unique_fd descriptor;
 };
-std::optional<WorkerStart> worker_start();
+
+// What a worker begins with.
+struct Turn {
+  std::vector<Descriptor> descriptors;  // that workers before it have given to keep
+  unsigned starts = 0;                  // of workers before it
+  std::string last_end;                 // how the last of them ended
+};
+
+// A worker's end. Thread-safe.
+class Channel {
+ public:
+  // Null if this process has no holder.
+  static std::unique_ptr<Channel> open();
+  // Says that everything is prepared, and waits until it is this worker's turn. `cancelled` if it
+  // will never be. To be called once.
+  Result<Turn> wait() const;
+  // Upgrades that have left this worker in its place.
+  struct UpgradeFailures {
+    unsigned count = 0;
+    std::string last;  // why
+  };
+  UpgradeFailures upgrade_failures();
+
+ private:
+  explicit Channel(unique_fd socket) : socket_(std::move(socket)) {}
+  unique_fd socket_;
+  std::mutex mutex_;  // guards what is below
+  UpgradeFailures upgrade_failures_;
+};
 
 }  // namespace icbd::holder

@@ -108,6 +108,7 @@ std::optional<Result<OpenNodes::Opened>> OpenNodes::open_known(std::uint64_t nod
   if (auto before = opened_before(node, unique)) return *before;
   const auto found = nodes_.find(node);
   if (found == nodes_.end()) return std::nullopt;
+  if (found->second.gone) return fail_errno("open a file that has gone", ESTALE);
   return open_in(found, unique);
 }
 
@@ -186,7 +187,8 @@ void OpenNodes::close(std::uint64_t handle) {
   Node& node = found->second;
   if (--node.handles != 0) return;
   closing = std::move(node.file);
-  if (!node.backing_slot) {
+  if (node.gone && node.backing_slot) remove_backing(*node.backing_slot);
+  if (node.gone || !node.backing_slot) {
     nodes_.erase(found);
     return;
   }
@@ -227,6 +229,8 @@ void OpenNodes::forget(VersionSerial serial) {
     remove_backing(*found->second.backing_slot);
     nodes_.erase(found);
   }
+  for (auto& [number, node] : nodes_)
+    if (serial_of(number) == serial) node.gone = true;
 }
 
 std::vector<OpenNodes::Served> OpenNodes::served() const {

@@ -64,7 +64,8 @@ class OpenNodes {
   std::shared_ptr<OpenFile> keep_file(std::uint64_t node, std::shared_ptr<OpenFile> file);
 
   std::size_t open_handles(VersionSerial serial) const;
-  // Backing files of the version that nobody has open are given back.
+  // What is here of the version has gone, or goes: its backing files that nobody has open are given
+  // back, and nodes that are open now are not opened again (ESTALE).
   void forget(VersionSerial serial);
 
   struct Served {
@@ -79,6 +80,7 @@ class OpenNodes {
   struct Node {
     std::uint32_t handles = 0;
     std::optional<std::uint32_t> backing_slot;  // passthrough
+    bool gone = false;
     std::shared_ptr<OpenFile> file;
     std::list<std::uint64_t>::iterator idle;  // if handles is 0: its place among the idle
   };

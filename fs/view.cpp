@@ -9,6 +9,8 @@
 #include <array>
 #include <cerrno>
 
+#include "icbd/fs/mount_table.h"
+
 #include "view_state.h"
 
 namespace icbd::fs {
@@ -124,6 +126,11 @@ Status prepare_mountpoint(const std::filesystem::path& mountpoint, const Logger&
     ::umount2(mountpoint.c_str(), MNT_DETACH);
     directory = std::filesystem::is_directory(mountpoint, error);
   }
+  if (directory &&
+      type_of_mount(std::filesystem::canonical(mountpoint, error)).value_or("") == filesystem_type)
+    return fail(ErrorCode::busy, fmt::format("{}: a view is mounted there already, and is served; "
+                                             "umount it first",
+                                             mountpoint.string()));
   if (directory) return {};
   return fail(
       ErrorCode::invalid_argument,

@@ -1,15 +1,23 @@
 // What holds a version here, and dropping one that nothing holds.
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 
+#include "icbd/btrfs/subvolume.h"
 #include "icbd/replicator/replicator.h"
 #include "icbd/replicator/wishes.h"
 
 #include "describe.h"
 
 namespace icbd::replicator {
+namespace {
+
+constexpr std::chrono::seconds look_after_interval{10};
+constexpr std::uint64_t subvolume_root_inode = 256;  // BTRFS_FIRST_FREE_OBJECTID
+
+}  // namespace
 
 std::vector<Hold> Replicator::holds(VersionSerial serial) const {
   const auto version = find(serial);
@@ -45,12 +53,9 @@ std::vector<Hold> Replicator::holds(VersionSerial serial) const {
 Status Replicator::drop(VersionSerial serial, const OtherHolds& others) {
   const auto version = find(serial);
   if (!version) return fail(ErrorCode::not_found, "no such version");
-  {
-    const std::lock_guard lock(mutex_);
-    if (stopping_) return fail(ErrorCode::cancelled, "the cache is stopping");
-    if (!dropping_.try_emplace(serial).second)
-      return fail(ErrorCode::busy, fmt::format("{} is being dropped", name_of(*version)));
-  }
+  if (!begin_dropping(serial))
+    return fail(ErrorCode::busy,
+                fmt::format("{} is being dropped, or the cache is stopping", name_of(*version)));
   // From here on nobody opens it: holds can only become fewer.
   auto held = holds(serial);
   if (others) std::ranges::move(others(serial), std::back_inserter(held));
@@ -63,6 +68,17 @@ Status Replicator::drop(VersionSerial serial, const OtherHolds& others) {
       reasons += fmt::format("{}{}", reasons.empty() ? "" : "; ", hold.detail);
     dropped = fail(ErrorCode::busy, fmt::format("{} is held: {}", name_of(*version), reasons));
   }
+  end_dropping(serial);
+  return dropped;
+}
+
+// From now on, whoever opens it waits.
+bool Replicator::begin_dropping(VersionSerial serial) {
+  const std::lock_guard lock(mutex_);
+  return !stopping_ && dropping_.try_emplace(serial).second;
+}
+
+void Replicator::end_dropping(VersionSerial serial) {
   std::vector<OpenDone> waiting;
   {
     const std::lock_guard lock(mutex_);
@@ -70,7 +86,44 @@ Status Replicator::drop(VersionSerial serial, const OtherHolds& others) {
     dropping_.erase(serial);
   }
   for (OpenDone& done : waiting) open(serial, std::move(done));
-  return dropped;
+}
+
+void Replicator::look_after(VersionSerial serial) {
+  const auto version = find(serial);
+  if (!version || version->state != catalog::VersionState::complete || !begin_dropping(serial))
+    return;
+  const auto why = repository_.give_up_if_damaged(*version);
+  if (!why) {
+    logger_->error("{}: {}", name_of(*version), why.error().message());
+  } else if (*why) {
+    logger_->error("{} is given up and will be fetched again when it is wanted: {}",
+                   name_of(*version), **why);
+    end_arrival(serial);
+    local_.forget(serial);
+    if (const Status reloaded = reload_table(); !reloaded)
+      logger_->error("{}", reloaded.error().message());
+    if (lost_observer_) lost_observer_(serial);
+  }
+  end_dropping(serial);
+}
+
+// Those that somebody has looked into: what the kernel reads by itself is noticed by nobody else.
+void Replicator::look_after_all() {
+  const auto now = clock_.now();
+  if (now - looked_after_ < look_after_interval) return;
+  looked_after_ = now;
+  std::vector<std::shared_ptr<const OpenedVersion>> complete;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [serial, opened] : opened_)
+      if (opened->complete) complete.push_back(opened);
+  }
+  for (const auto& opened : complete) {
+    const bool there =
+        opened->complete->open_inode(InodeNumber(subvolume_root_inode), O_PATH).has_value();
+    if (!there || !btrfs::is_read_only(opened->complete->root_fd()))
+      look_after(opened->version.serial);
+  }
 }
 
 // Nothing opens it any more. A fill under way may still end in its being complete, and a reader who

@@ -193,6 +193,7 @@ void Replicator::follow(std::stop_token stop) {
     if (const Status followed = follow_once(); !followed)
       logger_->error("the catalog cannot be brought up to date: {}", followed.error().message());
     watch_fills();
+    look_after_all();
   }
 }
 

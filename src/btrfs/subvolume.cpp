@@ -99,6 +99,12 @@ Status create_snapshot(const std::filesystem::path& source,
   return {};
 }
 
+bool is_read_only(int root_fd) {
+  std::uint64_t flags = 0;
+  return ::ioctl(root_fd, BTRFS_IOC_SUBVOL_GETFLAGS, &flags) == 0 &&
+         (flags & BTRFS_SUBVOL_RDONLY) != 0;
+}
+
 Status set_read_only(int root_fd, bool read_only) {
   if (const auto error = btrfs_util_set_subvolume_read_only_fd(root_fd, read_only))
     return fail_util(

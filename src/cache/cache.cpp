@@ -169,6 +169,10 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
     const std::lock_guard lock(state.view_mutex);
     if (state.view) state.view->library_changed();
   });
+  state.replicator->set_lost_observer([&state](VersionSerial serial) {
+    const std::lock_guard lock(state.view_mutex);
+    if (state.view) state.view->forget(serial);
+  });
   ICBD_TRY(state.replicator->start());
   ICBD_ASSIGN(auto view, fs::View::mount(*state.library,
                                          {.mountpoint = configuration.mountpoint,

@@ -31,7 +31,10 @@ std::shared_ptr<fs::Tree> CacheLibrary::tree_of(
                              std::uint64_t bytes) { replicator->note_read(*arrival, bytes); });
   const replicator::Staging& subvolume = *opened->complete;
   const std::uint64_t generation = opened->version.generation;
-  return std::make_shared<library::CompleteTree>(std::move(opened), subvolume, generation);
+  const VersionSerial serial = opened->version.serial;
+  return std::make_shared<library::CompleteTree>(
+      std::move(opened), subvolume, generation,
+      [replicator = &replicator_, serial] { replicator->look_after(serial); });
 }
 
 std::shared_ptr<fs::Tree> CacheLibrary::tree(VersionSerial serial) {

@@ -154,12 +154,9 @@ json describe_view(const Subjects& subjects, const replicator::VersionTable& tab
 }
 
 json describe_worker(const Subjects& subjects) {
-  json worker{{"process", ::getpid()},
-              {"held", subjects.holder != nullptr},
-              {"starts", subjects.starts + 1},
-              {"last_end", nullptr},
-              {"upgrade_failures", 0},
-              {"upgrade_failure", nullptr}};
+  json worker{{"process", ::getpid()},         {"held", subjects.holder != nullptr},
+              {"starts", subjects.starts + 1}, {"last_end", nullptr},
+              {"upgrade_failures", 0},         {"upgrade_failure", nullptr}};
   if (!subjects.last_end.empty()) worker["last_end"] = subjects.last_end;
   if (subjects.holder == nullptr) return worker;
   const holder::Channel::UpgradeFailures failures = subjects.holder->upgrade_failures();

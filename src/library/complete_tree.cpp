@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include <array>
+#include <cerrno>
 
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
+#include "icbd/btrfs/subvolume.h"
 
 namespace icbd::library {
 namespace {
@@ -54,13 +56,19 @@ std::string link_of(const unique_fd& fd) {
 
 }  // namespace
 
+Result<unique_fd> CompleteTree::open_inode(InodeNumber inode, int flags) const {
+  auto opened = subvolume_.open_inode(inode, flags);
+  if (!opened && damaged_ && opened.error().errno_value() == ESTALE) damaged_();
+  return opened;
+}
+
 Result<fs::Attributes> CompleteTree::attributes(InodeNumber inode) {
-  ICBD_ASSIGN(const unique_fd fd, subvolume_.open_inode(inode, O_PATH | O_NOFOLLOW));
+  ICBD_ASSIGN(const unique_fd fd, open_inode(inode, O_PATH | O_NOFOLLOW));
   return stat_inode(fd);
 }
 
 Result<fs::Attributes> CompleteTree::lookup(InodeNumber directory, const std::string& name) {
-  ICBD_ASSIGN(const unique_fd parent, subvolume_.open_inode(directory, O_PATH));
+  ICBD_ASSIGN(const unique_fd parent, open_inode(directory, O_PATH));
   fs::Attributes root{}, attributes{};
   if (::fstat(subvolume_.root_fd(), &root) != 0) return fail_errno("stat a version's root");
   if (::fstatat(parent.get(), name.c_str(), &attributes, AT_SYMLINK_NOFOLLOW) != 0)
@@ -71,6 +79,7 @@ Result<fs::Attributes> CompleteTree::lookup(InodeNumber directory, const std::st
 }
 
 Result<std::vector<fs::DirectoryEntry>> CompleteTree::list(InodeNumber directory) {
+  ICBD_TRY(open_inode(directory, O_PATH));  // so that what is gone is noticed
   ICBD_ASSIGN(const auto children, subvolume_.list(directory));
   std::vector<fs::DirectoryEntry> entries;
   entries.reserve(children.size());
@@ -79,7 +88,7 @@ Result<std::vector<fs::DirectoryEntry>> CompleteTree::list(InodeNumber directory
 }
 
 Result<std::string> CompleteTree::read_link(InodeNumber inode) {
-  ICBD_ASSIGN(const unique_fd fd, subvolume_.open_inode(inode, O_PATH | O_NOFOLLOW));
+  ICBD_ASSIGN(const unique_fd fd, open_inode(inode, O_PATH | O_NOFOLLOW));
   std::array<char, limits::path_length> target{};
   const ssize_t length = ::readlinkat(fd.get(), "", target.data(), target.size());
   if (length < 0) return fail_errno("readlink");
@@ -87,7 +96,7 @@ Result<std::string> CompleteTree::read_link(InodeNumber inode) {
 }
 
 Result<Bytes> CompleteTree::xattr(InodeNumber inode, const std::string& name) {
-  ICBD_ASSIGN(const unique_fd fd, subvolume_.open_inode(inode, O_PATH | O_NOFOLLOW));
+  ICBD_ASSIGN(const unique_fd fd, open_inode(inode, O_PATH | O_NOFOLLOW));
   Bytes value(limits::xattr_value_length);
   const ssize_t size = ::getxattr(link_of(fd).c_str(), name.c_str(), value.data(), value.size());
   if (size < 0) return fail_errno(name);
@@ -96,7 +105,7 @@ Result<Bytes> CompleteTree::xattr(InodeNumber inode, const std::string& name) {
 }
 
 Result<std::vector<std::string>> CompleteTree::xattr_names(InodeNumber inode) {
-  ICBD_ASSIGN(const unique_fd fd, subvolume_.open_inode(inode, O_PATH | O_NOFOLLOW));
+  ICBD_ASSIGN(const unique_fd fd, open_inode(inode, O_PATH | O_NOFOLLOW));
   std::string list(limits::xattr_value_length, '\0');
   const ssize_t size = ::listxattr(link_of(fd).c_str(), list.data(), list.size());
   if (size < 0) return fail_errno("listxattr");
@@ -108,15 +117,19 @@ Result<std::vector<std::string>> CompleteTree::xattr_names(InodeNumber inode) {
 }
 
 Result<unique_fd> CompleteTree::open_for_reading(InodeNumber inode) const {
-  ICBD_ASSIGN(const unique_fd path, subvolume_.open_inode(inode, O_PATH | O_NOFOLLOW));
+  ICBD_ASSIGN(const unique_fd path, open_inode(inode, O_PATH | O_NOFOLLOW));
   ICBD_ASSIGN(const fs::Attributes attributes, stat_inode(path));
   // Opening a device or a pipe here would open this machine's, not the image's.
   if (!S_ISREG(attributes.st_mode))
     return fail(ErrorCode::invalid_argument, "only regular files can be opened");
-  return subvolume_.open_inode(inode, O_RDONLY | O_NOFOLLOW | O_NOATIME);
+  return open_inode(inode, O_RDONLY | O_NOFOLLOW | O_NOATIME);
 }
 
 Result<std::shared_ptr<fs::OpenFile>> CompleteTree::open(InodeNumber inode) {
+  if (damaged_ && !btrfs::is_read_only(subvolume_.root_fd())) {
+    damaged_();
+    return fail_errno("open a file of a version that somebody may have changed", ESTALE);
+  }
   ICBD_ASSIGN(unique_fd file, open_for_reading(inode));
   return std::make_shared<CompleteFile>(std::move(file));
 }

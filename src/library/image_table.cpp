@@ -55,12 +55,12 @@ void ImageTable::learn(std::span<const std::string> names) {
   for (const std::string& name : names)
     if (!ids_.contains(name)) unknown.push_back(name);
   if (unknown.empty()) return;
-  const auto given = catalog_ == nullptr ? Result<std::vector<std::uint32_t>>()
-                                         : catalog_->view_name_ids(unknown);
+  const auto given =
+      catalog_ == nullptr ? Result<std::vector<std::uint32_t>>() : catalog_->view_name_ids(unknown);
   const bool durable = given && given->size() == unknown.size();
   for (std::size_t i = 0; i < unknown.size(); ++i)
-    ids_.emplace(unknown[i], durable ? (*given)[i]
-                                     : first_own_id + static_cast<std::uint32_t>(ids_.size()));
+    ids_.emplace(unknown[i],
+                 durable ? (*given)[i] : first_own_id + static_cast<std::uint32_t>(ids_.size()));
 }
 
 fs::Library::Images ImageTable::make(std::span<const std::string> images,

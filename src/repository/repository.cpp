@@ -60,6 +60,13 @@ Status seal(int root_fd, const catalog::VersionFacts& facts) {
   return btrfs::set_read_only(root_fd, true);
 }
 
+// The name itself, or with a number behind it: nothing that somebody may want is overwritten.
+std::filesystem::path free_name(const std::string& name) {
+  std::filesystem::path path = name;
+  for (int i = 2; is_there(path); ++i) path = fmt::format("{}-{}", name, i);
+  return path;
+}
+
 }  // namespace
 
 struct Repository::OpenManifests {
@@ -203,6 +210,23 @@ Status Repository::drop_version(const catalog::Version& version) {
     return forgotten;
   }
   return remove_remains(version);
+}
+
+Result<std::optional<std::string>> Repository::give_up_if_damaged(const catalog::Version& version) {
+  const auto& facts = version.facts;
+  const auto root = open_version(facts.image, facts.number);
+  if (root) return std::nullopt;
+  if (version.place) return std::unexpected(root.error());
+  const auto path = version_path(facts.image, facts.number);
+  std::string why = look_at(path, facts.uuid).what;
+  if (is_there(path)) {
+    const auto aside = free_name(path.string() + ".changed");
+    ICBD_TRY(rename_new(path, aside));
+    why += fmt::format("; what is there is kept as {}", aside.string());
+  }
+  ICBD_TRY(catalog_->set_state(version.serial, catalog::VersionState::remote));
+  ICBD_TRY(remove_remains(version));
+  return why;
 }
 
 // Of a version that is remote again.

@@ -50,6 +50,8 @@ Status create_subvolume(const std::filesystem::path& path);
 Status create_snapshot(const std::filesystem::path& source,
                        const std::filesystem::path& destination, bool read_only);
 Status set_read_only(int root_fd, bool read_only);
+// False also if it cannot be told.
+bool is_read_only(int root_fd);
 // Unlinks the subvolume; the kernel frees its extents later. Nested ones make it fail.
 Status delete_subvolume(const std::filesystem::path& path);
 // BTRFS_IOC_SET_RECEIVED_SUBVOL: must come before the read-only flag (EROFS after).

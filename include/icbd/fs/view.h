@@ -98,7 +98,8 @@ class View {
 
   // Files of the version that are open.
   std::size_t open_handles(VersionSerial serial) const;
-  // Nobody has the version open: the kernel gives back what it keeps of it for later.
+  // What is here of the version goes: the kernel gives back what it keeps of it for later. Files of
+  // it that are open can be read on, but are not opened again.
   void forget(VersionSerial serial);
 
   // What is in use of what was asked for.

@@ -113,6 +113,10 @@ class Replicator {
   // Called after every change of versions(), without a lock, on the thread that made it. Set it
   // before start().
   void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
+  // Called when a complete version was given up, before anyone can open it again.
+  void set_lost_observer(std::function<void(VersionSerial)> observer) {
+    lost_observer_ = std::move(observer);
+  }
   // Asks the source once before it returns, so that what it has is known (or that it is away),
   // unless the options say otherwise. Arrivals go on a moment later; who opens one waits for it.
   Status start();
@@ -151,6 +155,10 @@ class Replicator {
   // `others` are asked for theirs when nobody can open it any more.
   using OtherHolds = std::function<std::vector<Hold>(VersionSerial)>;
   Status drop(VersionSerial serial, const OtherHolds& others);
+
+  // Somebody has found a complete version damaged: if it is, it is given up and remote again, to be
+  // fetched by whoever wants it.
+  void look_after(VersionSerial serial);
 
   // From now on: timeouts, intervals, fill, bandwidth and reserve of these; the others stay.
   void reconfigure(const ReplicatorOptions& options);
@@ -205,6 +213,9 @@ class Replicator {
   // replicator_drop.cpp
   Status drop_unheld(VersionSerial serial);
   bool end_arrival(VersionSerial serial);
+  bool begin_dropping(VersionSerial serial);
+  void end_dropping(VersionSerial serial);
+  void look_after_all();
 
   // replicator_open.cpp
   void forget_one_complete();
@@ -224,6 +235,7 @@ class Replicator {
   LiveOptions live_;
   Logger logger_;
   std::function<void()> observer_;
+  std::function<void(VersionSerial)> lost_observer_;
   Executor demand_;
   Executor timers_;
   Executor shapes_;
@@ -250,6 +262,7 @@ class Replicator {
   std::optional<source::KnownCatalog> known_catalog_;
   std::optional<Clock::TimePoint> unreachable_since_;
   std::unordered_map<VersionSerial, FillWatch> watches_;
+  Clock::TimePoint looked_after_{};
   std::unordered_map<VersionSerial, Clock::TimePoint> tried_;  // when a wish failed
 
   std::jthread follower_;

@@ -78,6 +78,11 @@ class Repository {
   // way, it is either complete or remote at the next start. unsupported for an adopted one.
   Status drop_version(const catalog::Version& version);
 
+  // Looks at a complete version. Nothing if it stands in its place; else why it is given up: it is
+  // remote again, and what stands there now (somebody has deleted it, or may have written to it) has
+  // another name. An adopted one is left as it is: corrupt.
+  Result<std::optional<std::string>> give_up_if_damaged(const catalog::Version& version);
+
   // Held by whoever publishes or adopts; waits for who does.
   std::unique_lock<std::mutex> lock_publishing() { return std::unique_lock(publishing_); }
   // Held by whoever publishes; owns nothing if somebody publishes already.

@@ -22,6 +22,7 @@ struct ConnectionMemory::Layout {
   Header header;
   alignas(4096) std::array<Handle, most_handles> handles;
   std::array<Backing, most_backings> backings;
+  alignas(4096) std::array<Request, most_requests> requests;
 };
 
 Result<ConnectionMemory> ConnectionMemory::map(unique_fd memory) {
@@ -59,7 +60,7 @@ Result<ConnectionMemory> ConnectionMemory::attach(unique_fd memory) {
                             "and mount again",
                             header.layout, layout_version));
   if (header.init_length > header.init.size() || header.handles_used > most_handles ||
-      header.backings_used > most_backings)
+      header.backings_used > most_backings || header.requests_used > most_requests)
     return fail(ErrorCode::corrupt, "the memory of the mount is damaged: umount and mount again");
   return made;
 }
@@ -77,6 +78,10 @@ ConnectionMemory::Header& ConnectionMemory::header() const {
 
 std::span<ConnectionMemory::Handle> ConnectionMemory::handles() const {
   return layout_->handles;
+}
+
+std::span<ConnectionMemory::Request> ConnectionMemory::requests() const {
+  return layout_->requests;
 }
 
 std::span<ConnectionMemory::Backing> ConnectionMemory::backings() const {

@@ -27,6 +27,9 @@ class ConnectionMemory {
   static constexpr std::uint32_t most_handles = 1u << 20;
   static constexpr std::uint32_t most_backings = 1u << 20;
 
+  // With fewer than this, what is taken beyond would be lost with the process.
+  static constexpr std::uint32_t most_requests = 1u << 14;
+
   struct Header {
     std::uint64_t magic = 0;
     std::uint32_t layout = 0;
@@ -36,6 +39,7 @@ class ConnectionMemory {
     std::atomic<std::uint32_t> directories_mounted = 0;
     std::uint32_t handles_used = 0;   // slots from here on were never used
     std::uint32_t backings_used = 0;  // slots from here on were never used
+    std::uint32_t requests_used = 0;  // slots from here on were never used
   };
 
   // An open file; free if node is 0.
@@ -51,6 +55,11 @@ class ConnectionMemory {
     std::uint64_t id = 0;
   };
 
+  // A request as the kernel wrote it; free if its first four bytes, the length, are 0.
+  struct Request {
+    std::array<std::byte, 512> bytes = {};
+  };
+
   static Result<ConnectionMemory> create();
   // `unsupported` if another release has written it.
   static Result<ConnectionMemory> attach(unique_fd memory);
@@ -62,6 +71,7 @@ class ConnectionMemory {
   Header& header() const;
   std::span<Handle> handles() const;    // all slots
   std::span<Backing> backings() const;  // all slots
+  std::span<Request> requests() const;  // all slots
 
  private:
   struct Layout;

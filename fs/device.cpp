@@ -126,13 +126,36 @@ ssize_t Device::writev_hook(int fd, iovec* vectors, int count, void* data) {
 ssize_t Device::read(int fd, void* buffer, size_t size) {
   Activity& activity = activity_of_this_thread();
   activity.since.store(0, std::memory_order_relaxed);
-  const ssize_t got = ::read(fd, buffer, size);
+  const ssize_t got = read_request(fd, buffer, size);
   if (got < static_cast<ssize_t>(sizeof(kernel::RequestHeader))) return got;
   activity.since.store(steady_now(), std::memory_order_relaxed);
   kernel::RequestHeader header;
   std::memcpy(&header, buffer, sizeof header);
   unique_of_this_thread = header.unique;
   if (header.opcode == kernel::opcode_init) keep_init(buffer, static_cast<std::size_t>(got));
+  return got;
+}
+
+// With a journal, the kernel writes the request's beginning there, and only what is longer than all
+// that are kept goes straight into the buffer.
+ssize_t Device::read_request(int fd, void* buffer, size_t size) {
+  if (!journaling_) return ::read(fd, buffer, size);
+  const auto slot = journal_->reserve();
+  if (!slot) return ::read(fd, buffer, size);
+  const std::span<std::byte> kept = journal_->bytes(*slot);
+  const std::array<iovec, 2> places{iovec{.iov_base = kept.data(), .iov_len = kept.size()},
+                                    iovec{.iov_base = static_cast<std::byte*>(buffer) + kept.size(),
+                                          .iov_len = size - kept.size()}};
+  const ssize_t got = ::readv(fd, places.data(), places.size());
+  if (got <= 0) {
+    const int cause = errno;
+    journal_->give_back(*slot);
+    errno = cause;
+    return got;
+  }
+  const auto length = static_cast<std::size_t>(got);
+  std::memcpy(buffer, kept.data(), std::min(length, kept.size()));
+  journal_->taken(*slot, length);
   return got;
 }
 
@@ -150,7 +173,14 @@ ssize_t Device::writev(int fd, iovec* vectors, int count) {
   // libfuse's first vector is the header, whole; notifications have no request.
   const bool reply = static_cast<const kernel::ReplyHeader*>(vectors[0].iov_base)->unique != 0;
   if (!agreed && reply) return answer_init(fd, vectors, count);
-  return ::writev(fd, vectors, count);
+  const std::uint64_t unique = static_cast<const kernel::ReplyHeader*>(vectors[0].iov_base)->unique;
+  const ssize_t written = ::writev(fd, vectors, count);
+  if (reply && journaling_) {
+    const int cause = errno;
+    journal_->answered(unique);  // also if the kernel did not want it any more
+    errno = cause;
+  }
+  return written;
 }
 
 // The first reply that leaves is INIT's: nothing else is asked before.
@@ -231,13 +261,23 @@ void Device::go_on() {
   fuse_session_process_buf(session_, &buffer);
   handed_over_ = false;
   if (!agreed) return;
-  if (!features().resend) {
-    lost_requests_ = true;
-    return;
-  }
+  if (!features().resend) return;
   const kernel::ReplyHeader resend{
       .length = sizeof resend, .error = kernel::notify_resend, .unique = 0};
-  lost_requests_ = ::write(fd_, &resend, sizeof resend) < 0;
+  static_cast<void>(::write(fd_, &resend, sizeof resend));  // ENOENT: nothing was left
+}
+
+// Each as if the kernel had sent it again.
+void Device::answer_pending() {
+  for (std::vector<std::byte>& request : journal_->pending()) {
+    kernel::RequestHeader header;
+    std::memcpy(&header, request.data(), sizeof header);
+    unique_of_this_thread = header.unique | kernel::unique_resend;
+    fuse_buf buffer{};
+    buffer.mem = request.data();
+    buffer.size = request.size();
+    fuse_session_process_buf(session_, &buffer);
+  }
 }
 
 void Device::run(unsigned threads) {
@@ -248,6 +288,11 @@ void Device::run(unsigned threads) {
     go_on();
   else
     begin_anew();
+  if (!features().resend) {
+    journal_.emplace(memory_);
+    journaling_ = true;
+    answer_pending();
+  }
   if (fuse_session_exited(session_) == 0) {
     fuse_loop_config* config = fuse_loop_cfg_create();
     fuse_loop_cfg_set_clone_fd(config, 0);  // a closed clone would abort the requests it had taken

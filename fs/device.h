@@ -9,7 +9,8 @@
 // unless it was handed over.
 // Taking over: the kernel says INIT once, so its bytes are kept and given to libfuse again, whose
 // reply is swallowed; then FUSE_NOTIFY_RESEND has the kernel send every request again that the
-// process before had taken and not answered.
+// process before had taken and not answered. Where the kernel cannot, a journal of them in the
+// memory does the same (request_journal.h).
 // Thread-safe: everything but mount_new(), take_over() and run(), which are called once.
 #pragma once
 
@@ -27,6 +28,7 @@
 #include "connection_memory.h"
 #include "fuse.h"
 #include "open_nodes.h"
+#include "request_journal.h"
 
 namespace icbd::fs {
 
@@ -68,9 +70,6 @@ class Device final : public BackingFiles {
   bool wait_until_agreed(std::chrono::milliseconds time) const;
   // What is in use; true of all only after wait_until_agreed().
   Features features() const;
-  // The kernel does not know RESEND: what a process before us had taken is lost.
-  bool lost_requests() const { return lost_requests_; }
-
   // Takes the mount out of the tree: no new opens; what is open stays until the connection ends.
   void detach();
   // Makes run() return. Blocks until it has.
@@ -114,6 +113,8 @@ class Device final : public BackingFiles {
   void keep_init(const void* buffer, std::size_t length);
   void begin_anew();
   void go_on();
+  void answer_pending();
+  ssize_t read_request(int fd, void* buffer, size_t size);
   std::uint64_t offered() const;
   Activity& activity_of_this_thread();
 
@@ -122,9 +123,10 @@ class Device final : public BackingFiles {
   SessionData data_;
   int fd_ = -1;  // the session's
   bool taken_over_ = false;
-  bool lost_requests_ = false;
   std::atomic<bool> mounted_ = false;
   std::atomic<bool> handed_over_ = false;
+  std::optional<RequestJournal> journal_;  // once agreed, if the kernel has no RESEND
+  std::atomic<bool> journaling_ = false;
   fuse_session* session_ = nullptr;
   std::atomic<pthread_t> runner_{};
   std::atomic<bool> running_ = false;

@@ -23,7 +23,10 @@ inline constexpr std::uint64_t unique_resend = std::uint64_t{1} << 63;
 // Consecutive requests are this far apart (FUSE_REQ_ID_STEP in fs/fuse/fuse_i.h).
 inline constexpr unsigned unique_step_bits = 1;
 
+inline constexpr std::uint32_t opcode_forget = 2;
 inline constexpr std::uint32_t opcode_init = 26;
+inline constexpr std::uint32_t opcode_interrupt = 36;
+inline constexpr std::uint32_t opcode_batch_forget = 42;
 inline constexpr std::int32_t notify_resend = 7;
 
 struct BackingMap {

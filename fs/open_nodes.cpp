@@ -63,7 +63,9 @@ std::optional<OpenNodes::Opened> OpenNodes::opened_before(std::uint64_t node,
   const ConnectionMemory::Handle& handle = memory_.handles()[given->second];
   if (handle.node != node || handle.unique != request) return std::nullopt;
   const Node& open = nodes_.at(node);
-  Opened opened{.handle = handle_number(given->second, request), .backing = std::nullopt};
+  Opened opened{.handle = handle_number(given->second, request),
+                .backing = std::nullopt,
+                .given_before = true};
   if (open.backing_slot)
     opened.backing = static_cast<std::uint32_t>(memory_.backings()[*open.backing_slot].id);
   return opened;
@@ -96,7 +98,7 @@ Result<OpenNodes::Opened> OpenNodes::open_in(Nodes::iterator found, std::uint64_
   ICBD_ASSIGN(const std::uint64_t handle,
               add_handle(found->first, unique, node.backing_slot.has_value()));
   if (node.handles++ == 0 && node.backing_slot) idle_.erase(node.idle);
-  Opened opened{.handle = handle, .backing = std::nullopt};
+  Opened opened{.handle = handle, .backing = std::nullopt, .given_before = false};
   if (node.backing_slot)
     opened.backing = static_cast<std::uint32_t>(memory_.backings()[*node.backing_slot].id);
   return opened;

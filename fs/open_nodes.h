@@ -46,6 +46,7 @@ class OpenNodes {
   struct Opened {
     std::uint64_t handle = 0;
     std::optional<std::uint32_t> backing;  // passthrough
+    bool given_before = false;             // by an earlier process, for the same request
   };
 
   OpenNodes(ConnectionMemory& memory, BackingFiles& backings, Logger logger);

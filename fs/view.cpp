@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <spawn.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -74,6 +75,7 @@ void reply_error(fuse_req_t request, const Error& error) {
 
 void with_tree(fuse_req_t request, const NodeId& node, WithTree then) {
   ViewState& state = state_of(request);
+  state.recent_use.note(node.serial);
   const auto proceed = [node, then = std::move(then)](fuse_req_t waiting, Tree& tree) {
     if (node.is_of(tree.generation()))
       then(waiting, tree);
@@ -119,13 +121,14 @@ Status mount_directory(const ViewDirectory& directory, const std::filesystem::pa
 
 Status prepare_mountpoint(const std::filesystem::path& mountpoint, const Logger& logger) {
   std::error_code error;
-  bool directory = std::filesystem::is_directory(mountpoint, error);
-  if (error.value() == ENOTCONN) {
+  // Not stat(2), which the kernel may answer from what it remembers.
+  struct statfs filesystem{};
+  if (::statfs(mountpoint.c_str(), &filesystem) != 0 && errno == ENOTCONN) {
     // A daemon that was killed has left its mount behind; nobody can use it any more.
     logger->warn("{}: a mount without a daemon is removed", mountpoint.string());
     ::umount2(mountpoint.c_str(), MNT_DETACH);
-    directory = std::filesystem::is_directory(mountpoint, error);
   }
+  const bool directory = std::filesystem::is_directory(mountpoint, error);
   if (directory &&
       type_of_mount(std::filesystem::canonical(mountpoint, error)).value_or("") == filesystem_type)
     return fail(ErrorCode::busy, fmt::format("{}: a view is mounted there already, and is served; "
@@ -226,6 +229,11 @@ void View::library_changed() {
 
 std::size_t View::open_handles(VersionSerial serial) const {
   return state_->nodes->open_handles(serial);
+}
+
+std::chrono::milliseconds View::quiet_for(VersionSerial serial) const {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(
+      state_->recent_use.quiet_for(serial));
 }
 
 void View::forget(VersionSerial serial) {

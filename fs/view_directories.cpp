@@ -134,11 +134,10 @@ void lookup_in_image(fuse_req_t request, std::uint32_t id, std::string_view name
     const auto number = parse_number(name);
     const auto version = std::ranges::find_if(
         image->versions, [&](const VersionEntry& entry) { return number == entry.number; });
-    if (version == image->versions.end())
-      fuse_reply_err(request, ENOENT);
-    else
-      reply_entry(request, version_node(*version), version->root, catalog_timeout_seconds,
-                  version->generation);
+    if (version == image->versions.end()) return (void)fuse_reply_err(request, ENOENT);
+    state_of(request).recent_use.note(version->serial);
+    reply_entry(request, version_node(*version), version->root, catalog_timeout_seconds,
+                version->generation);
   }
 }
 

@@ -46,6 +46,7 @@ void reply_sized(fuse_req_t request, ByteView value, std::size_t size) {
 void reply_opened(fuse_req_t request, fuse_file_info info,
                   const Result<OpenNodes::Opened>& opened) {
   if (!opened) return reply_error(request, opened.error());
+  ViewState& state = state_of(request);  // the request is gone once it is answered
   int replied = 0;
   if (opened->backing) {
     // No other flag: with FOPEN_KEEP_CACHE the kernel refuses it.
@@ -58,8 +59,10 @@ void reply_opened(fuse_req_t request, fuse_file_info info,
     info.keep_cache = 1;  // a version's bytes never change
     replied = fuse_reply_open(request, &info);
   }
-  // The caller has gone: no release will come.
-  if (replied != 0) state_of(request).nodes->close(opened->handle);
+  // The caller has gone: no release will come. But where the view keeps requests itself, an earlier
+  // process may have answered this one, and died before it could write that down.
+  const bool maybe_answered = opened->given_before && !state.device->features().resend;
+  if (replied != 0 && !maybe_answered) state.nodes->close(opened->handle);
 }
 
 void read_from(fuse_req_t request, const std::shared_ptr<OpenFile>& file, ByteRange range) {

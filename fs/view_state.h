@@ -21,6 +21,7 @@
 #include "listing.h"
 #include "open_nodes.h"
 #include "parked_request.h"
+#include "recent_use.h"
 #include "refresher.h"
 
 namespace icbd::fs {
@@ -48,6 +49,7 @@ struct ViewState {
   std::unique_ptr<Device> device;
   std::optional<OpenNodes> nodes;
   ListingCache listings;
+  RecentUse recent_use;
   std::optional<Refresher> refresher;
   std::jthread runner;
   std::atomic<bool> unmounting = false;  // or handing over: its end is no news

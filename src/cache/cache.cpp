@@ -89,10 +89,6 @@ void log_view(const fs::View& view, const config::Cache& configuration, const Lo
     logger->warn(
         "this kernel has no FUSE passthrough (Linux 6.9): what is here is read through "
         "icbd, which costs processor time");
-  if (configuration.resend && !used.resend)
-    logger->warn(
-        "this kernel cannot send FUSE requests again (Linux 6.9): requests that a worker "
-        "had taken when it died are lost");
 }
 
 }  // namespace

@@ -2,6 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <chrono>
+#include <thread>
+
 #include "icbd/base/limits.h"
 
 namespace icbd::cache {
@@ -12,11 +15,28 @@ using rest::Request;
 using rest::Response;
 using rest::Router;
 
+constexpr std::chrono::milliseconds quiet_before_drop{200};
+constexpr std::chrono::milliseconds longest_wait_for_quiet{1'000};
+
 std::vector<replicator::Hold> open_files_of(const Subjects& subjects, VersionSerial serial) {
   const std::size_t open = subjects.view.open_handles(serial);
   if (open == 0) return {};
   return {{serial, "open",
            open == 1 ? "a file of it is open" : fmt::format("{} files of it are open", open)}};
+}
+
+// Whoever is just walking down to one of its files gets there first.
+Status wait_until_quiet(const Subjects& subjects, const catalog::Version& version) {
+  const auto deadline = std::chrono::steady_clock::now() + longest_wait_for_quiet;
+  for (;;) {
+    const auto quiet = subjects.view.quiet_for(version.serial);
+    if (quiet >= quiet_before_drop) return {};
+    if (std::chrono::steady_clock::now() >= deadline)
+      return fail(ErrorCode::busy,
+                  fmt::format("{}@{} is held: it is being looked into all the time",
+                              version.facts.image, version.facts.number.value()));
+    std::this_thread::sleep_for(quiet_before_drop - quiet);
+  }
 }
 
 // What a route does with the version that its path names.
@@ -142,7 +162,8 @@ void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Su
                       return replicator.unpull(version.serial);
                     });
   add_version_route(router, reader, "DELETE", "",
-                    [subjects](const catalog::Version& version, const Request&) {
+                    [subjects](const catalog::Version& version, const Request&) -> Status {
+                      ICBD_TRY(wait_until_quiet(subjects, version));
                       return subjects.replicator.drop(version.serial, [&](VersionSerial serial) {
                         auto open = open_files_of(subjects, serial);
                         if (open.empty()) subjects.view.forget(serial);

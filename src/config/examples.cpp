@@ -64,7 +64,8 @@ holder = true
 worker_timeout = 30
 # What the kernel does where it can, to be switched off one by one if something seems wrong with it:
 # reading files that are here by itself, sending requests again after a worker's death (both Linux
-# 6.9), remembering listings, and listing with attributes.
+# 6.9; without the second the cache keeps requests itself), remembering listings, and listing with
+# attributes.
 passthrough = true
 resend = true
 directory_cache = true

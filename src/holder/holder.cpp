@@ -5,7 +5,7 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/signalfd.h>
-#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -403,8 +403,8 @@ class Holder {
     if (unmount_.empty()) return;
     // Nobody serves it any more. That it is the one that was left, and not another that somebody
     // has mounted over it, shows in that nobody answers.
-    struct stat attributes{};
-    if (::stat(unmount_.c_str(), &attributes) != 0 && errno == ENOTCONN)
+    struct statfs filesystem{};  // stat(2) may be answered by the kernel
+    if (::statfs(unmount_.c_str(), &filesystem) != 0 && errno == ENOTCONN)
       ::umount2(unmount_.c_str(), MNT_DETACH);
   }
 

@@ -6,8 +6,7 @@
 // the view serves until unmount(), hand_over() or the destructor, which unmounts. If somebody else
 // unmounts it, on_end is called once, from a thread of the view.
 // Outliving a process: whoever keeps copies of kept() can give them to the next process; readers
-// then see neither the death of this one nor hand_over(), but as a delay. Where the kernel has no
-// RESEND, requests that this one had taken are lost: see Features.
+// then see neither the death of this one nor hand_over(), but as a delay.
 // Guarantees: read-only, nosuid, nodev, default_permissions, allow_other. A read that has to wait
 // holds no thread: its completion replies. An interrupted waiter is answered EINTR at once. Files
 // that are whole are read by the kernel itself where it can (passthrough).
@@ -40,7 +39,8 @@ struct ViewDirectory {
 // What makes the view fast or lasting and can be missing or switched off.
 struct Features {
   bool passthrough = true;      // Linux 6.9: the kernel reads files that are whole by itself
-  bool resend = true;           // Linux 6.9: nothing is lost when a process dies
+  bool resend = true;           // Linux 6.9: sends again what a process had taken when it died;
+                                // without it the view keeps requests itself
   bool directory_cache = true;  // the kernel remembers listings, and opens directories by itself
   bool readdirplus = true;      // listings bring attributes along
 
@@ -57,10 +57,10 @@ struct ViewOptions {
   std::filesystem::path mountpoint;  // an existing directory
   std::string source = "icbd";       // shown in /proc/mounts
   std::vector<ViewDirectory> directories = {};
-  unsigned threads = 8;               // that read /dev/fuse; none is held by waiting readers
-  Features features = {};             // to be used if the kernel has them
+  unsigned threads = 8;                // that read /dev/fuse; none is held by waiting readers
+  Features features = {};              // to be used if the kernel has them
   std::optional<KeptMount> kept = {};  // goes on with this mount instead of making one
-  std::function<void()> on_end = {};  // the mount has gone without unmount() being called
+  std::function<void()> on_end = {};   // the mount has gone without unmount() being called
 };
 
 // A file that is open and read through the view's process.
@@ -98,6 +98,9 @@ class View {
 
   // Files of the version that are open.
   std::size_t open_handles(VersionSerial serial) const;
+  // Since somebody last looked into the version, or it up. A path that is being walked must not lose
+  // its version twice: once is mended by the kernel, which walks it again.
+  std::chrono::milliseconds quiet_for(VersionSerial serial) const;
   // What is here of the version goes: the kernel gives back what it keeps of it for later. Files of
   // it that are open can be read on, but are not opened again.
   void forget(VersionSerial serial);

@@ -160,8 +160,7 @@ ssize_t Device::answer_init(int fd, const iovec* vectors, int count) {
   if (length > sizeof reply) return ::writev(fd, vectors, count);
   std::size_t at = 0;
   for (int i = 0; i < count; ++i) {
-    std::memcpy(reinterpret_cast<std::byte*>(&reply) + at, vectors[i].iov_base,
-                vectors[i].iov_len);
+    std::memcpy(reinterpret_cast<std::byte*>(&reply) + at, vectors[i].iov_base, vectors[i].iov_len);
     at += vectors[i].iov_len;
   }
   const std::uint64_t upper = ((options_.wanted.passthrough ? kernel::passthrough : 0) |
@@ -217,6 +216,8 @@ void Device::begin_anew() {
   } while (got == -EINTR && fuse_session_exited(session_) == 0);
   if (got > 0) fuse_session_process_buf(session_, &buffer);
   std::free(buffer.mem);  // libfuse made it with malloc()
+  // This thread reads no other request, which would say that it has done with this one.
+  activity_of_this_thread().since.store(0, std::memory_order_relaxed);
 }
 
 void Device::go_on() {

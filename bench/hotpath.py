@@ -202,13 +202,10 @@ def _processor_rows(job, found):
     """Of the reader and the daemons behind, together, over all rounds."""
     values = {name: [job.in_unit(of["reader"] + of["daemons"])] for name, of in found.items()}
     case, unit = f"{job.case}: processor", f"cpu {job.unit}"
-    rows = [medians("hotpath", case, unit, values["icbd"], "native", values["native"]),
+    return [medians("hotpath", case, unit, values["icbd"], "native", values["native"]),
+            medians("hotpath", case, unit, values["icbd"], "null", values["null"]),
             medians("hotpath", f"{case}, served", unit, values["served"], "native",
                     values["native"])]
-    if job is OPEN_JOB:
-        rows.append(medians("hotpath", case, unit, values["icbd"], "figure: 30,000 a second",
-                            [OPEN_FIGURE_US]))
-    return rows
 
 
 def _request_rows(job, found):
@@ -226,6 +223,34 @@ def _measure_job(laboratory, job, ways, rounds):
     rows = _speed_rows(job, {name: of["seconds"] for name, of in found.items()})
     rows += _processor_rows(job, found)
     return rows + _request_rows(job, found) if job.requests else rows
+
+
+@contextlib.contextmanager
+def _on_one_processor(pids):
+    """All threads of them, and what this process starts."""
+    threads = [0, *(int(thread) for pid in pids for thread in os.listdir(f"/proc/{pid}/task"))]
+    everywhere = os.sched_getaffinity(0)
+    try:
+        for thread in threads:
+            os.sched_setaffinity(thread, {min(everywhere)})
+        yield
+    finally:
+        for thread in threads:
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.sched_setaffinity(thread, everywhere)
+
+
+def _measure_one_processor(laboratory, ways, rounds):
+    """Opening, with the reader and the daemons on one processor."""
+    job = dataclasses.replace(OPEN_JOB, case=f"{OPEN_JOB.case}, on one processor")
+    with _on_one_processor([pid for way in ways for pid in way.daemons]):
+        found = _read_in_turns(laboratory, job, ways, rounds)
+    rows = _speed_rows(job, {name: of["seconds"] for name, of in found.items()})
+    rows += _processor_rows(job, found)
+    ours = [job.in_unit(value) for value in found["icbd"]["seconds"]]
+    rows.append(medians("hotpath", job.case, job.unit, ours, "figure: 30,000 a second",
+                        [OPEN_FIGURE_US]))
+    return rows
 
 
 def _fio(way, direct):
@@ -321,6 +346,7 @@ def measure(laboratory, quick):
         rows = []
         for job in JOBS:
             rows += _measure_job(laboratory, job, ways, rounds)
+        rows += _measure_one_processor(laboratory, ways, rounds)
         for direct in (False, True):
             rows += _measure_fio(ways, direct, rounds)
         lab.say(f"    beside {PARKED_READERS} parked readers, and without them")

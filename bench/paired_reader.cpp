@@ -7,7 +7,8 @@
 // often these were asked (their read system calls).
 //   paired_reader JOB [OPTIONS] NAME=PATH[,cold][,PID]...
 // PATH is a file for random, sequential and mmap, a directory of files for stat, readdir and open.
-// cold: pages of that path's own file are dropped before each slice. PID: a daemon behind the path.
+// cold: pages of that path's own file are dropped before each slice. PID: daemons behind the path;
+// the last one is who is asked.
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -286,8 +287,8 @@ Usage usage_of(const Target& target) {
   for (const pid_t process : target.daemons) {
     clockid_t clock{};
     if (::clock_getcpuclockid(process, &clock) == 0) usage.daemons += processor_seconds(clock);
-    usage.asked += read_calls(process);
   }
+  if (!target.daemons.empty()) usage.asked = read_calls(target.daemons.back());
   return usage;
 }
 

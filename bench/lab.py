@@ -226,19 +226,39 @@ class Lab:
                 signal.signal(number, signal.default_int_handler
                               if number == signal.SIGINT else signal.SIG_DFL)
 
-    def _start(self, program, configuration):
-        file = self.folder / f"{program}.toml"
+    def _start(self, program, configuration, name=None):
+        file = self.folder / f"{name or program}.toml"
         file.write_text(configuration, encoding="utf-8")
-        return Daemon(self.binaries / program, file, self.folder / f"{program}.log")
+        return Daemon(self.binaries / program, file, self.folder / f"{name or program}.log")
 
     def start_cache(self, fetch="fill_threshold = 0", poll_interval=0.1):
-        repository = self.cache_fs.path / "repository"
+        self.cache = self._start_cache("icbd-cache", "repository", self.view, "", fetch,
+                                       poll_interval)
+
+    def start_second_cache(self, name, view_settings, fetch="fill_threshold = 0"):
+        """Another cache of the same master, beside the first: its daemon and its mountpoint. It is
+        ended with the lab."""
+        mountpoint = self.folder / name
+        mountpoint.mkdir()
+
+        def unmount():
+            if os.path.ismount(mountpoint):
+                run("umount", "--lazy", mountpoint)
+
+        self._stack.callback(unmount)
+        cache = self._start_cache(name, f"repository-{name}", mountpoint, view_settings, fetch, 0.1)
+        self._stack.callback(cache.stop)
+        return cache, mountpoint
+
+    def _start_cache(self, name, repository, mountpoint, view_settings, fetch, poll_interval):
+        repository = self.cache_fs.path / repository
         repository.mkdir(mode=0o700, exist_ok=True)
-        self.cache = self._start("icbd-cache", f"""
+        return self._start("icbd-cache", f"""
             [repository]
             path = "{repository}"
             [view]
-            mountpoint = "{self.view}"
+            mountpoint = "{mountpoint}"
+            {view_settings}
             [master]
             data = "{self.master.addresses['data']}"
             rest = "{self.master.addresses['rest']}"
@@ -247,7 +267,7 @@ class Lab:
             {fetch}
             [rest]
             listen = "127.0.0.1:0"
-            """)
+            """, name)
 
     def stop_cache(self):
         if self.cache:
@@ -279,20 +299,20 @@ class Lab:
         """The version's directory on the master, read-only."""
         return self.repository / image / str(number)
 
-    def version(self, image, number):
+    def version(self, image, number, cache=None):
         """The version as REST has it; None while the cache has not heard of it."""
         try:
-            return self.cache.rest(f"/api/images/{image}/versions/{number}")
+            return (cache or self.cache).rest(f"/api/images/{image}/versions/{number}")
         except NotFound:
             return None
 
-    def wait_known(self, image, number):
-        return wait_until(lambda: self.version(image, number), f"the cache to list {image}@{number}",
-                          60)
+    def wait_known(self, image, number, cache=None):
+        return wait_until(lambda: self.version(image, number, cache),
+                          f"the cache to list {image}@{number}", 60)
 
-    def wait_complete(self, image, number, seconds_max=600):
+    def wait_complete(self, image, number, seconds_max=600, cache=None):
         def complete():
-            version = self.version(image, number)
+            version = self.version(image, number, cache)
             failure = version and version.get("progress", {}).get("failure")
             if failure:
                 raise BenchError(f"{image}@{number} does not arrive: {failure}")
@@ -300,9 +320,9 @@ class Lab:
 
         wait_until(complete, f"{image}@{number} to be complete", seconds_max)
 
-    def pull(self, image, number):
+    def pull(self, image, number, cache=None):
         """Has the cache fetch all of it; returns at once."""
-        self.cache.rest(f"/api/images/{image}/versions/{number}/pull", {})
+        (cache or self.cache).rest(f"/api/images/{image}/versions/{number}/pull", {})
 
     def drop(self, image, number):
         """Nothing of it is here afterwards, nor arrives."""

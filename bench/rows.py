@@ -20,9 +20,15 @@ class Row:
     max: float
 
 
+def _ratio(value, reference_value):
+    if value == reference_value:
+        return 1.0  # also of nothing
+    return round(reference_value / value, 3) if value else 0.0
+
+
 def _row(value, reference_value, values, **names):
     return Row(value=round(value, 3), reference_value=round(reference_value, 3),
-               ratio=round(reference_value / value, 3) if value else 0.0, runs=len(values),
+               ratio=_ratio(value, reference_value), runs=len(values),
                min=round(min(values), 3), max=round(max(values), 3), ours="icbd", **names)
 
 

@@ -246,6 +246,8 @@ void Device::begin_anew() {
   } while (got == -EINTR && fuse_session_exited(session_) == 0);
   if (got > 0) fuse_session_process_buf(session_, &buffer);
   std::free(buffer.mem);  // libfuse made it with malloc()
+  // This thread reads no other request, which would say that it has done with this one.
+  activity_of_this_thread().since.store(0, std::memory_order_relaxed);
 }
 
 void Device::go_on() {

@@ -39,7 +39,7 @@ class IscsiServer {
   // A target of one disk, which is logical unit 1.
   Status export_disk(int target, const std::string& backing_store_type,
                      const std::filesystem::path& disk) const;
-  // What lies behind the logical unit is opened anew; initiators stay.
+  // What lies behind the logical unit is opened anew; initiators that are idle do not notice.
   Status reopen_disk(int target, const std::string& backing_store_type,
                      const std::filesystem::path& disk) const;
   std::string portal() const;

@@ -7,6 +7,8 @@
 
 #include <fstream>
 
+#include "icbd/base/file.h"
+
 #include "harness/loopback.h"
 #include "harness/run.h"
 #include "system/worker_kills.h"
@@ -25,6 +27,26 @@ int free_port(int type) {
   EXPECT_EQ(::bind(socket.get(), generic, length), 0);
   EXPECT_EQ(::getsockname(socket.get(), generic, &length), 0);
   return ntohs(address.sin_port);
+}
+
+std::string replaced(std::string text, const std::string& what, const std::string& by) {
+  for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
+    text.replace(at, what.size(), by);
+  return text;
+}
+
+// The first illustration behind `words` in docs/operations.md, with the view where it is here: what
+// is documented is what is tested.
+Result<std::string> documented(const Site& site, const std::string& words) {
+  ICBD_ASSIGN(const Bytes bytes, read_file(ICBD_MOUNT_HELPERS "/../docs/operations.md", 1 << 20));
+  const std::string document(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  const auto said = document.find(words);
+  const auto begin = document.find("\n```\n", said);
+  const auto end = document.find("\n```\n", begin + 1);
+  if (said == std::string::npos || end == std::string::npos)
+    return fail(ErrorCode::not_found, "docs/operations.md has no illustration behind " + words);
+  return replaced(document.substr(begin + 5, end - begin - 4), "/var/lib/icbd",
+                  site.mountpoint().string());
 }
 
 }  // namespace
@@ -89,31 +111,29 @@ Status IscsiServer::export_disk(int target, const std::string& backing_store_typ
   return admin(fmt::format("--op bind --mode target --tid {} --initiator-address ALL", target));
 }
 
-Status IscsiServer::reopen_disk(int target, const std::string& backing_store_type,
-                                const std::filesystem::path& disk) const {
-  const std::string state = fmt::format("--op update --mode target --tid {} --name state", target);
-  ICBD_TRY(admin(state + " --value offline"));
-  // Refused while commands are under way.
-  ICBD_TRY(Site::wait_until(
-      [&] {
-        return admin(fmt::format("--op delete --mode logicalunit --tid {} --lun 1", target))
-            .has_value();
-      },
-      "the logical unit to be idle"));
-  ICBD_TRY(
-      admin(fmt::format("--op new --mode logicalunit --tid {} --lun 1 --bstype {} "
-                        "--backing-store {}",
-                        target, backing_store_type, disk.string())));
-  ICBD_TRY(admin(
-      fmt::format("--op update --mode logicalunit --tid {} --lun 1 --params readonly=1", target)));
-  return admin(state + " --value ready");
+Status IscsiServer::execute_configuration(const Site& site,
+                                          const std::string& backing_store_type) const {
+  ICBD_ASSIGN(const std::string configuration, documented(site, "**iSCSI**"));
+  const auto file = site.folder() / "win11.conf";
+  std::ofstream(file) << replaced(configuration, "bs-type aio", "bs-type " + backing_store_type);
+  ICBD_TRY(harness::shell_checked(
+      fmt::format("TGT_IPC_SOCKET={} tgt-admin --conf {} --execute", socket_, file.string())));
+  return {};
+}
+
+Status IscsiServer::reopen_disk(const Site& site, const std::string& backing_store_type) const {
+  ICBD_ASSIGN(const std::string commands, documented(site, "### What was opened while it arrived"));
+  ICBD_TRY(harness::shell_checked(
+      fmt::format("export TGT_IPC_SOCKET={}\n{}", socket_,
+                  replaced(commands, "--bstype aio", "--bstype " + backing_store_type))));
+  return {};
 }
 
 std::string IscsiServer::portal() const {
   return fmt::format("iscsi://127.0.0.1:{}", port_);
 }
 
-std::string IscsiServer::disk_url(int target) const {
+std::string IscsiServer::disk_url(const std::string& target) const {
   return fmt::format("{}/iqn.2026-11.example.imgs:{}/1", portal(), target);
 }
 
@@ -122,11 +142,14 @@ std::string IscsiServer::disk_url(int target) const {
 Result<std::unique_ptr<TftpServer>> TftpServer::start(const Site& site) {
   std::unique_ptr<TftpServer> tftp(new TftpServer());
   tftp->port_ = free_port(SOCK_DGRAM);
+  ICBD_ASSIGN(const std::string defaults, documented(site, "**TFTP**"));
+  // As Debian's /etc/init.d/tftpd-hpa starts it.
   ICBD_ASSIGN(tftp->server_,
-              ExportServer::start(site, "tftpd",
-                                  fmt::format("exec in.tftpd --foreground --address 127.0.0.1:{} "
-                                              "--user tftp --secure {}",
-                                              tftp->port_, site.mountpoint().string())));
+              ExportServer::start(
+                  site, "tftpd",
+                  defaults + fmt::format("exec in.tftpd --foreground --address 127.0.0.1:{} "
+                                         "--user $TFTP_USERNAME $TFTP_OPTIONS $TFTP_DIRECTORY",
+                                         tftp->port_)));
   ICBD_TRY(tftp->server_->wait_until(
       fmt::format("test -n \"$(ss --no-header -lun 'sport = :{}')\"", tftp->port_)));
   return tftp;
@@ -138,17 +161,10 @@ Result<std::unique_ptr<NfsServer>> NfsServer::start(const Site& site) {
   std::unique_ptr<NfsServer> nfs(new NfsServer());
   nfs->port_ = free_port(SOCK_STREAM);
   const auto configuration = site.folder() / "ganesha.conf";
-  std::ofstream(configuration) << fmt::format(
-      "NFS_CORE_PARAM {{ Protocols = 4; NFS_Port = {}; Bind_addr = 127.0.0.1;\n"
-      "                  Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false; }}\n"
-      "NFS_KRB5 {{ Active_krb5 = false; }}\n"
-      "NFSv4 {{ Graceless = true; RecoveryBackend = fs; Only_Numeric_Owners = true; }}\n"
-      "EXPORT {{\n"
-      "  Export_Id = 1; Path = {}; Pseudo = /icbd; Filesystem_Id = 101.1;\n"
-      "  Access_Type = RO; Squash = No_Root_Squash; SecType = sys; Protocols = 4;\n"
-      "  Transports = TCP; FSAL {{ Name = VFS; }}\n"
-      "}}\n",
-      nfs->port_, site.mountpoint().string());
+  ICBD_ASSIGN(const std::string text, documented(site, "**NFS**"));
+  std::ofstream(configuration) << replaced(
+      text, "NFS_CORE_PARAM {",
+      fmt::format("NFS_CORE_PARAM {{ NFS_Port = {}; Bind_addr = 127.0.0.1;", nfs->port_));
   ICBD_ASSIGN(
       nfs->server_,
       ExportServer::start(

@@ -1,5 +1,6 @@
 // A server that exports the view: iSCSI, TFTP or NFS, as Debian has them.
 //
+// What is configured is what docs/operations.md says, word for word, but for places and ports.
 // Lifecycle: start() runs it; the destructor ends it and all that it has started, and so does the
 // death of the test. It has mounts and processes of its own (unshare): what it wants to have at
 // places of its own is seen by nobody else.
@@ -39,11 +40,13 @@ class IscsiServer {
   // A target of one disk, which is logical unit 1.
   Status export_disk(int target, const std::string& backing_store_type,
                      const std::filesystem::path& disk) const;
-  // What lies behind the logical unit is opened anew; initiators that are idle do not notice.
-  Status reopen_disk(int target, const std::string& backing_store_type,
-                     const std::filesystem::path& disk) const;
+  // The targets of docs/operations.md.
+  Status execute_configuration(const Site& site, const std::string& backing_store_type) const;
+  // What docs/operations.md says of a disk that was opened while it arrived: win11@2, target 1.
+  Status reopen_disk(const Site& site, const std::string& backing_store_type) const;
   std::string portal() const;
-  std::string disk_url(int target) const;
+  // `target` as in "iqn.2026-11.example.imgs:TARGET".
+  std::string disk_url(const std::string& target) const;
 
  private:
   IscsiServer() = default;
@@ -54,7 +57,7 @@ class IscsiServer {
   std::unique_ptr<ExportServer> server_;
 };
 
-// in.tftpd: whole view, as /etc/default/tftpd-hpa of docs/operations.md has it.
+// in.tftpd: the whole view.
 class TftpServer {
  public:
   static Result<std::unique_ptr<TftpServer>> start(const Site& site);

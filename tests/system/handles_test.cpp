@@ -178,5 +178,30 @@ TEST_F(HandlesTest, AFileOpenedByAHandleOfItsArrivalIsReadByTheKernelOnceItHasLa
   EXPECT_EQ(served().dump(), "[]");
 }
 
+// It says so, instead of giving what has the inode's number now.
+TEST_F(HandlesTest, AHandleOfAVersionThatWasDroppedIsStale) {
+  site->proxy().set_rate(0);
+  const Handle handle = Handle::of(site->view(image, 1) / "folder/file");
+  const auto arrive = [&] {
+    ASSERT_DONE(harness::run_checked({"cat", (site->view(image, 1) / "folder/file").string()}));
+    ASSERT_DONE(site->wait_until_complete(image, 1));
+  };
+  arrive();
+  EXPECT_TRUE(handle.open(site->mountpoint())) << errno_text();
+  // Until nobody holds it: the kernel says later that a file was closed.
+  ASSERT_DONE(Site::wait_until(
+      [&] {
+        return site->cache_client()
+            .remove(fmt::format("/api/images/{}/versions/1", image))
+            .has_value();
+      },
+      "the version to be dropped"));
+  EXPECT_FALSE(handle.open(site->mountpoint()));
+  EXPECT_EQ(errno, ESTALE);
+  arrive();
+  EXPECT_FALSE(handle.open(site->mountpoint()));
+  EXPECT_EQ(errno, ESTALE);
+}
+
 }  // namespace
 }  // namespace icbd::system_test

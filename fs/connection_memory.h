@@ -30,12 +30,15 @@ class ConnectionMemory {
   struct Header {
     std::uint64_t magic = 0;
     std::uint32_t layout = 0;
-    std::uint32_t init_length = 0;        // 0: INIT has not come yet
+    std::uint32_t init_length = 0;         // 0: INIT has not come yet
     std::array<std::byte, 256> init = {};  // as the kernel wrote it
     std::atomic<std::uint32_t> init_answered = 0;
     std::atomic<std::uint32_t> directories_mounted = 0;
     std::uint32_t handles_used = 0;   // slots from here on were never used
     std::uint32_t backings_used = 0;  // slots from here on were never used
+    // Not 0: the kernel may have one that is in no slot yet.
+    std::atomic<std::uint32_t> adding_backing = 0;
+    std::uint32_t last_backing = 0;  // the id that the kernel gave last
   };
 
   // An open file; free if node is 0.
@@ -45,7 +48,8 @@ class ConnectionMemory {
     std::uint64_t passthrough = 0;
   };
 
-  // A file that the kernel reads for us; free if node is 0.
+  // A file that the kernel reads for us; free if node is 0. With an id all the same, the kernel may
+  // still have it.
   struct Backing {
     std::atomic<std::uint64_t> node = 0;
     std::uint64_t id = 0;

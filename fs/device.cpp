@@ -160,8 +160,7 @@ ssize_t Device::answer_init(int fd, const iovec* vectors, int count) {
   if (length > sizeof reply) return ::writev(fd, vectors, count);
   std::size_t at = 0;
   for (int i = 0; i < count; ++i) {
-    std::memcpy(reinterpret_cast<std::byte*>(&reply) + at, vectors[i].iov_base,
-                vectors[i].iov_len);
+    std::memcpy(reinterpret_cast<std::byte*>(&reply) + at, vectors[i].iov_base, vectors[i].iov_len);
     at += vectors[i].iov_len;
   }
   const std::uint64_t upper = ((options_.wanted.passthrough ? kernel::passthrough : 0) |
@@ -312,7 +311,11 @@ Result<std::uint32_t> Device::add(int descriptor) {
 }
 
 void Device::remove(std::uint32_t id) {
-  ::ioctl(fd_, kernel::backing_close, &id);
+  remove_if_there(id);
+}
+
+bool Device::remove_if_there(std::uint32_t id) {
+  return ::ioctl(fd_, kernel::backing_close, &id) == 0;
 }
 
 void Device::invalidate_node(fuse_ino_t node) {

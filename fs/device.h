@@ -87,6 +87,7 @@ class Device final : public BackingFiles {
   bool available() const override { return features().passthrough; }
   Result<std::uint32_t> add(int descriptor) override;
   void remove(std::uint32_t id) override;
+  bool remove_if_there(std::uint32_t id) override;
 
   // The kernel forgets what it remembers of a node's attributes and pages, or of a name. A node or
   // name that it does not remember is no error. Not to be called by a thread that serves a request.

@@ -42,6 +42,12 @@ std::string describe_end(int status) {
   return fmt::format("it ended with code {}", WEXITSTATUS(status));
 }
 
+// A worker may be told to stop before it has learned to take the signal.
+int code_when_stopped(int status) {
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  return WTERMSIG(status) == SIGTERM ? 0 : 1;
+}
+
 class Holder {
  public:
   explicit Holder(const HolderOptions& options) : options_(options) {}
@@ -68,7 +74,8 @@ class Holder {
     ICBD_ASSIGN(program_, open_file("/proc/self/exe", O_PATH));
     sigset_t signals{};
     sigemptyset(&signals);
-    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD}) sigaddset(&signals, signal);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD})
+      sigaddset(&signals, signal);
     if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return fail_errno("block signals");
     signals_ = unique_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_) return fail_errno("take signals by a descriptor");
@@ -104,7 +111,7 @@ class Holder {
     take_messages();
     worker_ = -1;
     if (phase_ == Phase::stopping) {
-      exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+      exit_code_ = code_when_stopped(status);
     } else if (phase_ == Phase::handing_over) {
       last_end_ = "it handed over";
       program_before_ = std::move(program_);
@@ -200,6 +207,7 @@ class Holder {
     if (!was_ready_) watchdog_told_ = SteadyClock::now();
     was_ready_ = true;
     failures_ = 0;
+    if (reload_asked_) reload();
     if (!program_before_) return;
     program_before_.reset();
     last_end_ = "it was replaced";
@@ -210,7 +218,8 @@ class Holder {
   void pass_on(const Message& message) {
     std::string state;
     for (const auto& [name, value] : message.assignments)
-      if (name != "WATCHDOG" && !name.starts_with("X_")) state += fmt::format("{}={}\n", name, value);
+      if (name != "WATCHDOG" && !name.starts_with("X_"))
+        state += fmt::format("{}={}\n", name, value);
     if (!state.empty()) tell(state);
   }
 
@@ -229,13 +238,19 @@ class Holder {
           upgrade("");
           break;
         case SIGHUP:
-          if (worker_ > 0) ::kill(worker_, SIGHUP);
+          reload();
           break;
         default:
           stop();
       }
     }
     reap();
+  }
+
+  // A worker that has just been started would be ended by the signal.
+  void reload() {
+    reload_asked_ = phase_ != Phase::serving;
+    if (!reload_asked_) ::kill(worker_, SIGHUP);
   }
 
   void stop() {
@@ -305,8 +320,8 @@ class Holder {
   void finish() {
     kept_.clear();
     if (unmount_.empty()) return;
-    // Nobody serves it any more. That it is the one that was left, and not another that somebody has
-    // mounted over it, shows in that nobody answers.
+    // Nobody serves it any more. That it is the one that was left, and not another that somebody
+    // has mounted over it, shows in that nobody answers.
     struct stat attributes{};
     if (::stat(unmount_.c_str(), &attributes) != 0 && errno == ENOTCONN)
       ::umount2(unmount_.c_str(), MNT_DETACH);
@@ -326,6 +341,7 @@ class Holder {
   Phase phase_ = Phase::starting;
   bool was_ready_ = false;
   bool hung_ = false;
+  bool reload_asked_ = false;  // to be passed on when the worker is ready
   unsigned starts_ = 0;
   unsigned failures_ = 0;
   std::string last_end_;

@@ -36,8 +36,8 @@ void read_control(msghdr& header, pid_t& sender, unique_fd& descriptor) {
 }  // namespace
 
 std::string Message::value(std::string_view name) const {
-  const auto found = std::ranges::find(assignments, name,
-                                       &std::pair<std::string, std::string>::first);
+  const auto found =
+      std::ranges::find(assignments, name, &std::pair<std::string, std::string>::first);
   return found == assignments.end() ? std::string() : found->second;
 }
 
@@ -74,8 +74,7 @@ Result<NotifySocket> NotifySocket::open() {
     return fail_errno("ask for the name of the holder's socket");
   const std::size_t name_length = length - offsetof(sockaddr_un, sun_path);
   if (name_length < 2) return fail(ErrorCode::internal, "the holder's socket got no name");
-  return NotifySocket(std::move(socket),
-                      "@" + std::string(&address.sun_path[1], name_length - 1));
+  return NotifySocket(std::move(socket), "@" + std::string(&address.sun_path[1], name_length - 1));
 }
 
 std::optional<Message> NotifySocket::receive(pid_t from) const {

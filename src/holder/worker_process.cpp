@@ -57,7 +57,8 @@ class Child {
     set("WATCHDOG_USEC", fmt::format("{}", settings_.silence.count()));
     set("WATCHDOG_PID", own);
     std::string names;
-    for (const auto& [name, descriptor] : settings_.kept) names += (names.empty() ? "" : ":") + name;
+    for (const auto& [name, descriptor] : settings_.kept)
+      names += (names.empty() ? "" : ":") + name;
     set("LISTEN_PID", own);
     set("LISTEN_FDS", fmt::format("{}", settings_.kept.size()));
     set("LISTEN_FDNAMES", names);

@@ -1,7 +1,7 @@
 // One worker: a child process with the descriptors that are kept for it.
 //
-// Lifecycle: start() forks and executes; the process dies with the holder (PR_SET_PDEATHSIG). Whoever
-// calls reaps it.
+// Lifecycle: start() forks and executes; the process dies with the holder (PR_SET_PDEATHSIG).
+// Whoever calls reaps it.
 #pragma once
 
 #include <sys/types.h>

@@ -12,13 +12,15 @@
 // manager as it is:
 //   X_UNMOUNT=PATH   to be unmounted in the end; empty: nothing any more
 //   X_UPGRADE=PATH   replace the worker by one of that program; empty: of its own, as installed now
-// What the worker is told: ICBD_HOLDER is the holder's process number; ICBD_STARTS, how many workers
-// there were before; ICBD_LAST_END, how the last one ended. Signals go on to it; SIGUSR2 asks it to
-// hand over. To the holder, SIGUSR2 means X_UPGRADE= with nothing behind it.
+// What the worker is told: ICBD_HOLDER is the holder's process number; ICBD_STARTS, how many
+// workers there were before; ICBD_LAST_END, how the last one ended. SIGTERM and SIGINT go on to it
+// as SIGTERM, SIGHUP when it is ready; SIGUSR2 asks it to hand over. To the holder, SIGUSR2 means
+// X_UPGRADE= with nothing behind it.
 //
 // When the worker ends:
 //   0                    the holder ends with 0
-//   otherwise            before it was ready for the first time, the holder ends with the same code;
+//   otherwise            before it was ready for the first time, the holder ends with the same
+//   code;
 //                        later a new one is started at once, again and again; one that dies by
 //                        itself before it is ready, ten times in a row, ends the holder with 1
 #pragma once

@@ -1,13 +1,17 @@
 #include "icbd/base/service_manager.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <string>
 
 #include "icbd/base/unique_fd.h"
@@ -42,6 +46,94 @@ TEST_F(ServiceManager, IsToldTheState) {
 TEST_F(ServiceManager, ThatIsGoneIsAnError) {
   socket.reset();
   EXPECT_FALSE(notify_service_manager("READY=1"));
+}
+
+TEST_F(ServiceManager, IsGivenADescriptorToKeep) {
+  const unique_fd file(memfd_create("kept", MFD_CLOEXEC));
+  ASSERT_EQ(write(file.get(), "content", 7), 7);
+  const Status kept = keep_descriptor("mount", file.get());
+  ASSERT_TRUE(kept) << kept.error().message();
+  char text[100];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  iovec data{.iov_base = text, .iov_len = sizeof text};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t got = recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+  ASSERT_GT(got, 0);
+  EXPECT_EQ(std::string_view(text, static_cast<std::size_t>(got)),
+            "FDSTORE=1\nFDPOLL=0\nFDNAME=mount");
+  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  ASSERT_NE(header, nullptr);
+  ASSERT_EQ(header->cmsg_type, SCM_RIGHTS);
+  int descriptor = -1;
+  std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+  const unique_fd copy(descriptor);
+  EXPECT_EQ(pread(copy.get(), text, sizeof text, 0), 7);
+}
+
+TEST_F(ServiceManager, WhatIsNoDescriptorIsNotKept) {
+  EXPECT_FALSE(keep_descriptor("mount", 99999));
+}
+
+// What is said of descriptors 3 and up. Run in a process of its own, which has them there: it ends
+// with the number of the first that does not hold.
+using Expectation = std::function<bool(std::vector<KeptDescriptor>)>;
+bool holds_with(const std::string& count, const std::string& names, const Expectation& expectation,
+                bool of_another = false) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const int file = memfd_create("kept", 0);
+    for (int place = 3; place < 6; ++place) dup2(file, place);
+    close_range(6, ~0u, 0);
+    const pid_t whose = of_another ? getppid() : getpid();
+    setenv("LISTEN_PID", std::to_string(whose).c_str(), 1);
+    setenv("LISTEN_FDS", count.c_str(), 1);
+    setenv("LISTEN_FDNAMES", names.c_str(), 1);
+    _exit(expectation(kept_descriptors()) ? 0 : 1);
+  }
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return status == 0;
+}
+
+TEST(KeptDescriptors, ComeBackUnderTheirNamesAndGoNoFurther) {
+  EXPECT_TRUE(holds_with("2", "mount:rest", [](const auto& kept) {
+    return kept.size() == 2 && kept[0].name == "mount" && kept[0].descriptor.get() == 3 &&
+           kept[1].name == "rest" && kept[1].descriptor.get() == 4 &&
+           fcntl(3, F_GETFD) == FD_CLOEXEC && fcntl(4, F_GETFD) == FD_CLOEXEC &&
+           fcntl(5, F_GETFD) == 0;
+  }));
+}
+
+TEST(KeptDescriptors, BelongToTheCaller) {
+  EXPECT_TRUE(holds_with("1", "mount", [](auto kept) {
+    kept.clear();
+    return fcntl(3, F_GETFD) < 0;
+  }));
+}
+
+TEST(KeptDescriptors, WithFewerNamesTheOthersHaveNone) {
+  EXPECT_TRUE(holds_with("3", "mount::", [](const auto& kept) {
+    return kept.size() == 3 && kept[0].name == "mount" && kept[1].name.empty() &&
+           kept[2].name.empty();
+  }));
+  EXPECT_TRUE(holds_with("2", "", [](const auto& kept) {
+    return kept.size() == 2 && kept[0].name.empty() && kept[1].name.empty();
+  }));
+}
+
+TEST(KeptDescriptors, OfAnotherProcessAreNotTaken) {
+  const auto none = [](const auto& kept) { return kept.empty(); };
+  EXPECT_TRUE(holds_with("2", "mount:rest", none, true)) << "inherited from a parent";
+  for (const char* count : {"", "0", "-1", "many"})
+    EXPECT_TRUE(holds_with(count, "", none)) << count;
+}
+
+TEST(KeptDescriptors, MoreThanThereAreIsNoHarm) {
+  EXPECT_TRUE(holds_with("4000000000", "a:b:c", [](const auto& kept) { return kept.size() == 3; }));
 }
 
 // Sets what systemd sets for a service with WatchdogSec=, and removes it.

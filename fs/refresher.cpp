@@ -31,8 +31,7 @@ void compare_images(const ImageEntry& before, const ImageEntry& after, Invalidat
   all.nodes.push_back(node);
   for (const auto& entry : old_names)
     if (!std::ranges::binary_search(new_names, entry)) all.names.push_back({node, entry.first});
-  for (const LinkEntry& link : after.links)
-    all.nodes.push_back(id_of(NodeId::of_link(link.id)));
+  for (const LinkEntry& link : after.links) all.nodes.push_back(id_of(NodeId::of_link(link.id)));
 }
 
 }  // namespace
@@ -59,8 +58,8 @@ Invalidations differences(const Library::Images* before, const Library::Images& 
   return all;
 }
 
-Refresher::Refresher(Library& library, InvalidateNode node, InvalidateName name)
-    : library_(library), invalidate_node_(std::move(node)), invalidate_name_(std::move(name)) {}
+Refresher::Refresher(Library& library, InvalidateNode node, InvalidateNames names)
+    : library_(library), invalidate_node_(std::move(node)), invalidate_names_(std::move(names)) {}
 
 Refresher::~Refresher() {
   stop();
@@ -92,9 +91,9 @@ void Refresher::run(const std::stop_token& stop) {
     }
     auto now = library_.images();
     if (now == shown_) continue;
-    const Invalidations all = differences(shown_.get(), *now);
+    Invalidations all = differences(shown_.get(), *now);
     for (const std::uint64_t node : all.nodes) invalidate_node_(node);
-    for (const Invalidations::Name& name : all.names) invalidate_name_(name.parent, name.name);
+    if (!all.names.empty()) invalidate_names_(std::move(all.names));
     shown_ = std::move(now);
   }
 }

@@ -5,6 +5,8 @@
 
 #include <chrono>
 
+#include "fake_library.h"
+
 namespace icbd::fs {
 namespace {
 
@@ -115,26 +117,6 @@ TEST(Differences, OfNoPictureEveryListingIsReadAnewAndNoNameForgotten) {
 
 // ---- the thread ------------------------------------------------------------------------------
 
-class FakeLibrary final : public Library {
- public:
-  std::shared_ptr<const Images> images() override {
-    const std::lock_guard lock(mutex_);
-    return images_;
-  }
-  void show(Images images) {
-    const std::lock_guard lock(mutex_);
-    images_ = std::make_shared<const Images>(std::move(images));
-  }
-  std::optional<VersionEntry> version(VersionSerial) override { return std::nullopt; }
-  std::shared_ptr<Tree> tree(VersionSerial) override { return nullptr; }
-  void prepare(VersionSerial, TreeDone) override {}
-  Result<struct statvfs> space() override { return fail(ErrorCode::internal, "not asked"); }
-
- private:
-  std::mutex mutex_;
-  std::shared_ptr<const Images> images_ = std::make_shared<const Images>();
-};
-
 class RefresherTest : public ::testing::Test {
  protected:
   void note(const std::string& what) {
@@ -158,8 +140,9 @@ class RefresherTest : public ::testing::Test {
   std::vector<std::string> said_;
   FakeLibrary library_;
   Refresher refresher_{library_, [this](std::uint64_t node) { note(std::to_string(node)); },
-                       [this](std::uint64_t parent, const std::string& name) {
-                         note(std::to_string(parent) + "/" + name);
+                       [this](const auto& names) {
+                         for (const auto& [parent, name] : names)
+                           note(std::to_string(parent) + "/" + name);
                        }};
 };
 

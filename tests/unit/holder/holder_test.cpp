@@ -46,9 +46,9 @@ TEST_F(HolderTest, EndsWithTheCodeOfAWorkerThatNeverCameUp) {
 }
 
 TEST_F(HolderTest, EndsWithAWorkerThatDiedBeforeItWasReadyForTheFirstTime) {
-  start({"raise:11"});
+  start({"raise:14"});
   EXPECT_EQ(end(), 1);
-  EXPECT_TRUE(was_logged("SEGV"));
+  EXPECT_TRUE(was_logged("ALRM"));
 }
 
 TEST_F(HolderTest, PassesTheSignalToStopOn) {
@@ -90,9 +90,9 @@ TEST_F(HolderTest, TheWorkerDiesWithTheHolder) {
 // ---- the next one ----------------------------------------------------------------------------
 
 TEST_F(HolderTest, AWorkerThatDiesIsReplacedAndTheNextOneHearsWhy) {
-  start({"ready,raise:11", "why,ready,exit:3", "why,ready,raise:9", "why,serve"});
+  start({"ready,raise:14", "why,ready,exit:3", "why,ready,raise:9", "why,serve"});
   wait_for("ready 3");
-  EXPECT_TRUE(was_said("why: it was ended by signal 11 (SEGV); 1"));
+  EXPECT_TRUE(was_said("why: it was ended by signal 14 (ALRM); 1"));
   EXPECT_TRUE(was_said("why: it ended with code 3; 2"));
   EXPECT_TRUE(was_said("why: it was ended by signal 9 (KILL); 3"));
   EXPECT_EQ(stop(), 0);
@@ -125,7 +125,7 @@ TEST_F(HolderTest, AWorkerThatStartsForLongIsNotTakenForHung) {
 
 // Takes about 15 s: there are pauses between them.
 TEST_F(HolderTest, GivesUpAfterTenInARowThatDieAsTheyStart) {
-  start({"ready,raise:11", "print:started,raise:11"});
+  start({"ready,raise:14", "print:started,raise:14"});
   EXPECT_EQ(end(), 1);
   EXPECT_TRUE(was_said("started 10"));
   EXPECT_FALSE(was_said("started 11"));
@@ -141,7 +141,7 @@ TEST_F(HolderTest, WhomSomebodyKillsAsTheyStartAreNotCounted) {
 }
 
 TEST_F(HolderTest, StopsAlsoInAPause) {
-  start({"ready,raise:11", "raise:11", "raise:11", "raise:11", "raise:11", "print:started,raise:11",
+  start({"ready,raise:14", "raise:14", "raise:14", "raise:14", "raise:14", "print:started,raise:14",
          "serve"});
   wait_for("started 5");
   EXPECT_EQ(stop(), 0);

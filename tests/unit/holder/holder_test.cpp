@@ -144,7 +144,15 @@ TEST_F(HolderTest, StopsAlsoInAPause) {
   start({"ready,raise:14", "raise:14", "raise:14", "raise:14", "raise:14", "print:started,raise:14",
          "serve"});
   wait_for("started 5");
+  const auto deaths = [&] {
+    const std::string log = holder_->error_output();
+    std::size_t count = 0;
+    for (auto at = log.find("died"); at != log.npos; at = log.find("died", at + 1)) ++count;
+    return count;
+  };
+  wait_until([&] { return deaths() == 6; }, "the last one does not die");
   EXPECT_EQ(stop(), 0);
+  EXPECT_FALSE(was_said("ready 6"));
 }
 
 // ---- descriptors -----------------------------------------------------------------------------

@@ -40,6 +40,9 @@ class ConnectionMemory {
     std::uint32_t handles_used = 0;   // slots from here on were never used
     std::uint32_t backings_used = 0;  // slots from here on were never used
     std::uint32_t requests_used = 0;  // slots from here on were never used
+    // Not 0: the kernel may have one that is in no slot yet.
+    std::atomic<std::uint32_t> adding_backing = 0;
+    std::uint32_t last_backing = 0;  // the id that the kernel gave last
   };
 
   // An open file; free if node is 0.
@@ -49,7 +52,8 @@ class ConnectionMemory {
     std::uint64_t passthrough = 0;
   };
 
-  // A file that the kernel reads for us; free if node is 0.
+  // A file that the kernel reads for us; free if node is 0. With an id all the same, the kernel may
+  // still have it.
   struct Backing {
     std::atomic<std::uint64_t> node = 0;
     std::uint64_t id = 0;

@@ -5,6 +5,7 @@
 #include <pthread.h>
 #include <sys/mount.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -358,15 +359,32 @@ Result<std::uint32_t> Device::add(int descriptor) {
 }
 
 void Device::remove(std::uint32_t id) {
-  ::ioctl(fd_, kernel::backing_close, &id);
+  remove_if_there(id);
+}
+
+bool Device::remove_if_there(std::uint32_t id) {
+  return ::ioctl(fd_, kernel::backing_close, &id) == 0;
 }
 
 void Device::invalidate_node(fuse_ino_t node) {
   static_cast<void>(fuse_lowlevel_notify_inval_inode(session_, node, 0, 0));
 }
 
-void Device::invalidate_entry(fuse_ino_t parent, const std::string& name) {
-  static_cast<void>(fuse_lowlevel_notify_inval_entry(session_, parent, name.data(), name.size()));
+// By a process of its own: the kernel waits, and cannot be interrupted, for whoever looks something
+// up in that directory. Were this process killed meanwhile, it could not end before the lookup was
+// answered, and nobody could take its place and answer it. Between fork() and _exit() there are
+// only system calls. What cannot be told is not remembered for long.
+void Device::invalidate_names(const std::vector<Invalidations::Name>& names) {
+  const pid_t process = ::fork();
+  if (process < 0) return;
+  if (process == 0) {
+    for (const auto& [parent, name] : names)
+      static_cast<void>(
+          fuse_lowlevel_notify_inval_entry(session_, parent, name.data(), name.size()));
+    ::_exit(0);
+  }
+  while (::waitpid(process, nullptr, 0) < 0 && errno == EINTR) {
+  }
 }
 
 }  // namespace icbd::fs

@@ -28,6 +28,7 @@
 #include "connection_memory.h"
 #include "fuse.h"
 #include "open_nodes.h"
+#include "refresher.h"
 #include "request_journal.h"
 
 namespace icbd::fs {
@@ -86,11 +87,12 @@ class Device final : public BackingFiles {
   bool available() const override { return features().passthrough; }
   Result<std::uint32_t> add(int descriptor) override;
   void remove(std::uint32_t id) override;
+  bool remove_if_there(std::uint32_t id) override;
 
-  // The kernel forgets what it remembers of a node's attributes and pages, or of a name. A node or
+  // The kernel forgets what it remembers of a node's attributes and pages, or of names. A node or
   // name that it does not remember is no error. Not to be called by a thread that serves a request.
   void invalidate_node(fuse_ino_t node);
-  void invalidate_entry(fuse_ino_t parent, const std::string& name);
+  void invalidate_names(const std::vector<Invalidations::Name>& names);
 
  private:
   // What one of the threads that read the device is doing.

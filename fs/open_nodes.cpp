@@ -1,5 +1,7 @@
 #include "open_nodes.h"
 
+#include <algorithm>
+#include <unordered_set>
 #include <utility>
 
 #include "icbd/fs/node_id.h"
@@ -31,7 +33,31 @@ OpenNodes::OpenNodes(ConnectionMemory& memory, BackingFiles& backings, Logger lo
   take_over();
 }
 
+// What the process before us was killed over: it had given it back in the memory but perhaps not to
+// the kernel, or the other way round. The kernel numbers them one after the other (idr_alloc_cyclic
+// in fs/fuse), so that one whose number was never written down is the next, or close behind if
+// several processes were killed there.
+void OpenNodes::give_back_lost_backings() {
+  constexpr std::uint32_t most_lost = 4;
+  ConnectionMemory::Header& header = memory_.header();
+  std::unordered_set<std::uint64_t> known;
+  for (ConnectionMemory::Backing& backing : memory_.backings().first(header.backings_used)) {
+    if (backing.id != 0) known.insert(backing.id);
+    if (backing.id == 0 || backing.node != 0) continue;
+    const auto id = static_cast<std::uint32_t>(backing.id);
+    backings_.remove_if_there(id);
+    header.last_backing = std::max(header.last_backing, id);
+    backing.id = 0;
+  }
+  if (header.adding_backing == 0) return;
+  const std::uint32_t last = header.last_backing;
+  for (std::uint32_t id = last + 1; id <= last + most_lost; ++id)
+    if (!known.contains(id) && backings_.remove_if_there(id)) header.last_backing = id;
+  header.adding_backing.store(0, std::memory_order_release);
+}
+
 void OpenNodes::take_over() {
+  give_back_lost_backings();
   const auto backings = memory_.backings();
   for (std::uint32_t slot = memory_.header().backings_used; slot-- > 0;) {
     if (const std::uint64_t node = backings[slot].node; node != 0)
@@ -120,8 +146,10 @@ std::optional<std::uint32_t> OpenNodes::add_backing(std::uint64_t node, const Op
   ConnectionMemory::Header& header = memory_.header();
   if (free_backings_.empty() && header.backings_used == ConnectionMemory::most_backings)
     return std::nullopt;
+  header.adding_backing.store(1, std::memory_order_release);
   const auto id = backings_.add(descriptor);
   if (!id) {
+    header.adding_backing.store(0, std::memory_order_release);
     if (!std::exchange(refusal_said_, true))
       logger_->warn("files are read through icbd instead of by the kernel itself: {}",
                     id.error().message());
@@ -136,16 +164,18 @@ std::optional<std::uint32_t> OpenNodes::add_backing(std::uint64_t node, const Op
   }
   ConnectionMemory::Backing& backing = memory_.backings()[slot];
   backing.id = *id;
+  header.last_backing = *id;
   backing.node.store(node, std::memory_order_release);
+  header.adding_backing.store(0, std::memory_order_release);
   return slot;
 }
 
-// A crash between the two leaves the kernel with one that nobody uses, never us with one that it
-// has not got.
+// Killed in between, the next process finds an id without a node and gives it back.
 void OpenNodes::remove_backing(std::uint32_t slot) {
   ConnectionMemory::Backing& backing = memory_.backings()[slot];
   backing.node.store(0, std::memory_order_release);
   backings_.remove(static_cast<std::uint32_t>(backing.id));
+  backing.id = 0;
   free_backings_.push_back(slot);
 }
 
@@ -169,6 +199,7 @@ Result<OpenNodes::Opened> OpenNodes::open(std::uint64_t node, std::uint64_t uniq
     found = nodes_.emplace(node, std::move(fresh)).first;
     if (found->second.backing_slot) found->second.idle = idle_.insert(idle_.end(), node);
   }
+  if (found->second.gone) return fail_errno("open a file that has gone", ESTALE);
   auto opened = open_in(found, unique);
   if (!opened && found->second.handles == 0 && !found->second.backing_slot) nodes_.erase(found);
   return opened;

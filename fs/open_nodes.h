@@ -8,8 +8,9 @@
 // one needs. Backing files that nobody has open stay with the kernel for the next open, up to
 // `most_idle`, until forget().
 // Guarantees: thread-safe. Opening is idempotent: a request that the kernel sends again gets the
-// handle that it was given. No lock is held while a file is opened, read or closed; one is while
-// the kernel is told of a backing file, which reads nothing.
+// handle that it was given. No backing file is forgotten, whenever a process is killed. No lock is
+// held while a file is opened, read or closed; one is while the kernel is told of a backing file,
+// which reads nothing.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +38,8 @@ class BackingFiles {
   // The kernel keeps the file; the descriptor may be closed afterwards.
   virtual Result<std::uint32_t> add(int descriptor) = 0;
   virtual void remove(std::uint32_t id) = 0;
+  // The same of one that the kernel may not have; false if so.
+  virtual bool remove_if_there(std::uint32_t id) = 0;
 };
 
 class OpenNodes {
@@ -54,7 +57,7 @@ class OpenNodes {
   // Opens a node whose mode stands already, without its file. Nothing if the file is needed.
   // `unique` is the request's, with the kernel's bit for one that is sent again.
   std::optional<Result<Opened>> open_known(std::uint64_t node, std::uint64_t unique);
-  // too_large if most_handles are open.
+  // ENFILE if most_handles are open.
   Result<Opened> open(std::uint64_t node, std::uint64_t unique, std::shared_ptr<OpenFile> file);
   // A handle that is not open, or not any more, is ignored: the request was sent twice.
   void close(std::uint64_t handle);
@@ -88,6 +91,7 @@ class OpenNodes {
   using Nodes = std::unordered_map<std::uint64_t, Node>;
 
   void take_over();
+  void give_back_lost_backings();
   Result<std::uint64_t> add_handle(std::uint64_t node, std::uint64_t unique, bool passthrough);
   std::optional<Opened> opened_before(std::uint64_t node, std::uint64_t unique) const;
   Result<Opened> open_in(Nodes::iterator node, std::uint64_t unique);

@@ -58,8 +58,8 @@ Invalidations differences(const Library::Images* before, const Library::Images& 
   return all;
 }
 
-Refresher::Refresher(Library& library, InvalidateNode node, InvalidateName name)
-    : library_(library), invalidate_node_(std::move(node)), invalidate_name_(std::move(name)) {}
+Refresher::Refresher(Library& library, InvalidateNode node, InvalidateNames names)
+    : library_(library), invalidate_node_(std::move(node)), invalidate_names_(std::move(names)) {}
 
 Refresher::~Refresher() {
   stop();
@@ -91,9 +91,9 @@ void Refresher::run(const std::stop_token& stop) {
     }
     auto now = library_.images();
     if (now == shown_) continue;
-    const Invalidations all = differences(shown_.get(), *now);
+    Invalidations all = differences(shown_.get(), *now);
     for (const std::uint64_t node : all.nodes) invalidate_node_(node);
-    for (const Invalidations::Name& name : all.names) invalidate_name_(name.parent, name.name);
+    if (!all.names.empty()) invalidate_names_(std::move(all.names));
     shown_ = std::move(now);
   }
 }

@@ -41,8 +41,8 @@ Invalidations differences(const Library::Images* before, const Library::Images& 
 class Refresher {
  public:
   using InvalidateNode = std::function<void(std::uint64_t node)>;
-  using InvalidateName = std::function<void(std::uint64_t parent, const std::string& name)>;
-  Refresher(Library& library, InvalidateNode node, InvalidateName name);
+  using InvalidateNames = std::function<void(std::vector<Invalidations::Name> names)>;
+  Refresher(Library& library, InvalidateNode node, InvalidateNames names);
   ~Refresher();
 
   // `anew`: an earlier process may have died before it told the kernel of a change.
@@ -55,7 +55,7 @@ class Refresher {
 
   Library& library_;
   InvalidateNode invalidate_node_;
-  InvalidateName invalidate_name_;
+  InvalidateNames invalidate_names_;
   std::shared_ptr<const Library::Images> shown_;  // only the thread touches it once it runs
   std::mutex mutex_;                              // guards changed_
   std::condition_variable_any wake_;

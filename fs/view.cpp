@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -119,6 +120,14 @@ Status mount_directory(const ViewDirectory& directory, const std::filesystem::pa
   return {};
 }
 
+// An image may be hidden by a directory of its name: forgetting that would take away what is
+// mounted on it.
+bool is_own_directory(const ViewState& state, const Invalidations::Name& name) {
+  return name.parent == fuse_root_id &&
+         std::ranges::find(state.options.directories, name.name, &ViewDirectory::name) !=
+             state.options.directories.end();
+}
+
 Status prepare_mountpoint(const std::filesystem::path& mountpoint, const Logger& logger) {
   std::error_code error;
   // Not stat(2), which the kernel may answer from what it remembers.
@@ -185,15 +194,23 @@ Result<std::unique_ptr<View>> View::mount(Library& library, ViewOptions options,
   state->refresher.emplace(
       library,
       [device = state->device.get()](std::uint64_t node) { device->invalidate_node(node); },
-      [device = state->device.get()](std::uint64_t parent, const std::string& name) {
-        device->invalidate_entry(parent, name);
+      [state = state.get()](std::vector<Invalidations::Name> names) {
+        std::erase_if(names, [state](const auto& name) { return is_own_directory(*state, name); });
+        state->device->invalidate_names(names);
       });
   std::unique_ptr<View> view(new View(std::move(state)));
-  if (!view->state_->device->wait_until_agreed(agreement_timeout))
+  const Status begun = view->begin(taken_over);
+  if (begun) return view;
+  // Whoever comes next may do better with the mount.
+  if (taken_over) view->hand_over();
+  return std::unexpected(begun.error());
+}
+
+Status View::begin(bool taken_over) {
+  if (!state_->device->wait_until_agreed(agreement_timeout))
     return fail(ErrorCode::timed_out, "the kernel has not begun to use the mount");
-  view->state_->refresher->start(taken_over);
-  ICBD_TRY(view->mount_directories());
-  return view;
+  state_->refresher->start(taken_over);
+  return mount_directories();
 }
 
 View::View(std::unique_ptr<ViewState> state) : state_(std::move(state)) {}
@@ -203,11 +220,12 @@ View::~View() {
   // A parked request belongs to the session: all must be answered before that is destroyed.
   for (std::size_t left = state_->parked; left != 0; left = state_->parked)
     state_->parked.wait(left);
-  state_->refresher->stop();
 }
 
+// The refresher first: what it tells the kernel may wait for a lookup that has to be answered.
 void View::unmount() {
   if (state_->unmounting.exchange(true)) return;
+  if (state_->refresher) state_->refresher->stop();
   state_->device->detach();
   state_->device->stop();
   if (state_->runner.joinable()) state_->runner.join();
@@ -215,6 +233,7 @@ void View::unmount() {
 
 void View::hand_over() {
   if (state_->unmounting.exchange(true)) return;
+  if (state_->refresher) state_->refresher->stop();
   state_->device->hand_over();
   if (state_->runner.joinable()) state_->runner.join();
 }

@@ -46,6 +46,12 @@ std::string describe_end(int status) {
   return fmt::format("it ended with code {}", WEXITSTATUS(status));
 }
 
+// A worker may be told to stop before it has learned to take the signal.
+int code_when_stopped(int status) {
+  if (WIFEXITED(status)) return WEXITSTATUS(status);
+  return WTERMSIG(status) == SIGTERM ? 0 : 1;
+}
+
 class Holder {
  public:
   explicit Holder(const HolderOptions& options) : options_(options) {}
@@ -154,7 +160,7 @@ class Holder {
   void worker_ended(int status) {
     worker_ = WorkerProcess();
     if (phase_ == Phase::stopping) {
-      exit_code_ = WIFEXITED(status) ? WEXITSTATUS(status) : 1;
+      exit_code_ = code_when_stopped(status);
     } else if (phase_ == Phase::handing_over) {
       last_end_ = "it handed over";
       upgrading_ = false;
@@ -283,6 +289,7 @@ class Holder {
     if (!was_ready_) watchdog_told_ = SteadyClock::now();
     was_ready_ = true;
     failures_ = 0;
+    if (reload_asked_) reload();
     if (!program_before_) return;
     program_before_.reset();
     options_.logger->info("the worker was replaced");
@@ -321,8 +328,10 @@ class Holder {
     reap();
   }
 
+  // A worker that has just been started would be ended by the signal.
   void reload() {
-    if (worker_.exists()) ::kill(worker_.process, SIGHUP);
+    reload_asked_ = phase_ != Phase::serving;
+    if (!reload_asked_) ::kill(worker_.process, SIGHUP);
     // It has read the configuration as it was.
     if (!upgrading_) discard_standby();
   }
@@ -426,6 +435,7 @@ class Holder {
   bool upgrading_ = false;
   bool was_ready_ = false;
   bool hung_ = false;
+  bool reload_asked_ = false;  // to be passed on when the worker is ready
   unsigned starts_ = 0;
   unsigned failures_ = 0;
   std::string last_end_;

@@ -114,6 +114,7 @@ class View {
 
  private:
   explicit View(std::unique_ptr<ViewState> state);
+  Status begin(bool taken_over);
   Status mount_directories();
   std::unique_ptr<ViewState> state_;
 };

@@ -14,9 +14,9 @@
 //   X_PREPARED=1     it waits for its turn
 //   X_UNMOUNT=PATH   to be unmounted in the end; empty: nothing any more
 //   X_UPGRADE=PATH   replace the worker by one of that program; empty: of its own, as installed now
-// Signals go on to it; SIGUSR2 asks it to hand over. To the holder, SIGUSR2 means X_UPGRADE= with
-// nothing behind it; SIGHUP also has the one that stands by replaced, because it has read the
-// configuration.
+// SIGTERM and SIGINT go on to it as SIGTERM, SIGHUP when it is ready; SIGUSR2 asks it to hand over.
+// To the holder, SIGUSR2 means X_UPGRADE= with nothing behind it; SIGHUP also has the one that
+// stands by replaced, because it has read the configuration.
 //
 // When the worker ends:
 //   0            the holder ends with 0

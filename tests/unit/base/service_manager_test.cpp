@@ -1,6 +1,8 @@
 #include "icbd/base/service_manager.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -42,6 +44,36 @@ TEST_F(ServiceManager, IsToldTheState) {
 TEST_F(ServiceManager, ThatIsGoneIsAnError) {
   socket.reset();
   EXPECT_FALSE(notify_service_manager("READY=1"));
+}
+
+TEST_F(ServiceManager, IsGivenADescriptorToKeep) {
+  const unique_fd file(memfd_create("kept", MFD_CLOEXEC));
+  ASSERT_EQ(write(file.get(), "content", 7), 7);
+  const Status kept = keep_descriptor("mount", file.get());
+  ASSERT_TRUE(kept) << kept.error().message();
+  char text[100];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  iovec data{.iov_base = text, .iov_len = sizeof text};
+  msghdr message{};
+  message.msg_iov = &data;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof control;
+  const ssize_t got = recvmsg(socket.get(), &message, MSG_CMSG_CLOEXEC);
+  ASSERT_GT(got, 0);
+  EXPECT_EQ(std::string_view(text, static_cast<std::size_t>(got)),
+            "FDSTORE=1\nFDPOLL=0\nFDNAME=mount");
+  const cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  ASSERT_NE(header, nullptr);
+  ASSERT_EQ(header->cmsg_type, SCM_RIGHTS);
+  int descriptor = -1;
+  std::memcpy(&descriptor, CMSG_DATA(header), sizeof descriptor);
+  const unique_fd copy(descriptor);
+  EXPECT_EQ(pread(copy.get(), text, sizeof text, 0), 7);
+}
+
+TEST_F(ServiceManager, WhatIsNoDescriptorIsNotKept) {
+  EXPECT_FALSE(keep_descriptor("mount", 99999));
 }
 
 // Sets what systemd sets for a service with WatchdogSec=, and removes it.

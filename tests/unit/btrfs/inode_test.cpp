@@ -79,6 +79,37 @@ TEST_F(InodeTest, AMissingInodeIsNotFound) {
   EXPECT_EQ(elsewhere.error().code(), ErrorCode::not_found);
 }
 
+TEST_F(InodeTest, SaysWhereAnInodeIs) {
+  std::filesystem::create_directories(path() / "a/with space/b");
+  const unique_fd deep = make_file("with space/b/file", "");
+  const unique_fd shallow = make_file("top", "");
+  EXPECT_EQ(path_of_inode(root_.get(), inode_of(deep.get())).value(), "with space/b/file");
+  EXPECT_EQ(path_of_inode(root_.get(), inode_of(shallow.get())).value(), "top");
+  EXPECT_EQ(path_of_inode(root_.get(), InodeNumber(256)).value(), "") << "the root itself";
+}
+
+TEST_F(InodeTest, SaysWhereAnInodeIsInTheSubvolumeThatIsAsked) {
+  const unique_fd file = make_file("old", "");
+  ASSERT_TRUE(create_snapshot(path() / "a", path() / "b", true));
+  std::filesystem::rename(path() / "a/old", path() / "a/new");
+  const auto snapshot = open_file(path() / "b", O_RDONLY | O_DIRECTORY);
+  EXPECT_EQ(path_of_inode(snapshot->get(), inode_of(file.get())).value(), "old");
+  EXPECT_EQ(path_of_inode(root_.get(), inode_of(file.get())).value(), "new");
+}
+
+TEST_F(InodeTest, OfAFileWithSeveralNamesOneIsSaid) {
+  const unique_fd file = make_file("one", "");
+  std::filesystem::create_hard_link(path() / "a/one", path() / "a/two");
+  const std::string name = path_of_inode(root_.get(), inode_of(file.get())).value();
+  EXPECT_TRUE(name == "one" || name == "two") << name;
+}
+
+TEST_F(InodeTest, AMissingInodeIsNowhere) {
+  const auto missing = path_of_inode(root_.get(), InodeNumber(99999));
+  ASSERT_FALSE(missing);
+  EXPECT_EQ(missing.error().code(), ErrorCode::not_found);
+}
+
 TEST_F(InodeTest, ClonesARange) {
   const std::string content = std::string(4096, 'a') + std::string(4096, 'b');
   const unique_fd source = make_file("source", content);

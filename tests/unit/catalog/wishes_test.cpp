@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <set>
+
 #include "icbd/base/limits.h"
 
 #include "unit/catalog/database.h"
@@ -44,6 +46,39 @@ TEST_F(WishesTest, WhatClientsBootFromIsKept) {
   reopen();
   EXPECT_EQ(version(0).facts.boot_directory, "boot");
   EXPECT_EQ(version(0).facts.target_file, "disks/system.raw");
+}
+
+TEST_F(WishesTest, ANameInTheViewHasItsNumberForEver) {
+  const std::vector<std::string> names = {"win11", "win11/latest", "debian"};
+  const std::uint64_t before = catalog_->change_number().value();
+  const auto given = catalog_->view_name_ids(names).value();
+  ASSERT_EQ(given.size(), 3u);
+  EXPECT_EQ(std::set(given.begin(), given.end()).size(), 3u);
+  for (const std::uint32_t id : given) EXPECT_LT(id, std::uint32_t{1} << 31);
+  reopen();
+  const std::vector<std::string> others = {"debian", "new", "win11", "debian"};
+  const auto again = catalog_->view_name_ids(others).value();
+  EXPECT_THAT(again, ElementsAre(given[2], ::testing::Gt(given[2]), given[0], given[2]))
+      << "in the order of the names";
+  EXPECT_EQ(catalog_->change_number().value(), before) << "nothing that others see";
+  EXPECT_THAT(catalog_->view_name_ids({}).value(), IsEmpty());
+}
+
+TEST_F(WishesTest, ANumberIsNotGivenAgainEvenIfItsNameIsRemovedByHand) {
+  const std::vector<std::string> first = {"a"}, second = {"b"};
+  const auto given = catalog_->view_name_ids(first).value();
+  catalog_.reset();
+  sql("DELETE FROM view_names");
+  reopen();
+  EXPECT_GT(catalog_->view_name_ids(second).value()[0], given[0]);
+}
+
+TEST_F(WishesTest, WhenNumbersRunOutNoneIsGiven) {
+  catalog_.reset();
+  sql("INSERT INTO view_names (id, name) VALUES (2147483647, 'last')");
+  reopen();
+  const std::vector<std::string> more = {"more"};
+  EXPECT_FALSE(catalog_->view_name_ids(more));
 }
 
 TEST_F(WishesTest, ATagIsMoved) {

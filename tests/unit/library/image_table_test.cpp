@@ -2,7 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
+
+#include <set>
+
+#include "harness/temporary_directory.h"
 
 namespace icbd::library {
 namespace {
@@ -80,6 +85,62 @@ TEST(ImageTable, ALinkKeepsItsIdWhenItMoves) {
   const auto after = table.make(names, versions, {});
   EXPECT_EQ(before[0].links[0].id, after[0].links[0].id);
   EXPECT_NE(before[0].links[0].target, after[0].links[0].target);
+}
+
+// ---- with a catalog --------------------------------------------------------------------------
+
+class DurableImageTable : public ::testing::Test {
+ protected:
+  std::vector<std::uint32_t> ids(const std::vector<std::string>& names) {
+    const std::vector<catalog::Version> versions = {version("win11", 1)};
+    std::vector<std::uint32_t> ids;
+    for (const fs::ImageEntry& image : table_->make(names, versions, {})) {
+      ids.push_back(image.id);
+      for (const fs::LinkEntry& link : image.links) ids.push_back(link.id);
+    }
+    return ids;
+  }
+  void start_next_process() {
+    table_.reset();
+    catalog_.reset();
+    catalog_ = catalog::Catalog::open(file_).value();
+    table_.emplace(*catalog_);
+  }
+  // From now on the catalog gives no numbers, as on a full disk.
+  void exhaust_catalog() {
+    table_.reset();
+    catalog_.reset();
+    sqlite3* database = nullptr;
+    ASSERT_EQ(sqlite3_open(file_.c_str(), &database), SQLITE_OK);
+    const char* const last = "INSERT INTO view_names (id, name) VALUES (2147483647, 'last')";
+    EXPECT_EQ(sqlite3_exec(database, last, nullptr, nullptr, nullptr), SQLITE_OK);
+    sqlite3_close(database);
+    start_next_process();
+  }
+
+  harness::TemporaryDirectory directory_ = harness::TemporaryDirectory::create().value();
+  std::filesystem::path file_ = directory_.path() / "catalog.sqlite3";
+  std::unique_ptr<catalog::Catalog> catalog_ = catalog::Catalog::open(file_).value();
+  std::optional<ImageTable> table_{std::in_place, *catalog_};
+};
+
+TEST_F(DurableImageTable, TheNextProcessGivesTheSameIds) {
+  const auto before = ids({"debian", "win11"});
+  ASSERT_EQ(before.size(), 4u) << "two images, latest and current";
+  start_next_process();
+  EXPECT_THAT(ids({"win11"}), ElementsAre(before[1], before[2], before[3]))
+      << "whoever is asked for first";
+  EXPECT_THAT(ids({"arch", "debian", "win11"}),
+              ElementsAre(::testing::Gt(before[3]), before[0], before[1], before[2], before[3]));
+}
+
+TEST_F(DurableImageTable, IfTheCatalogCannotBeWrittenIdsHoldForThisProcess) {
+  exhaust_catalog();
+  const auto own = ids({"debian", "win11"});
+  for (const std::uint32_t id : own)
+    EXPECT_GE(id, std::uint32_t{1} << 31) << "the catalog never gives such";
+  EXPECT_EQ(std::set(own.begin(), own.end()).size(), 4u);
+  EXPECT_EQ(ids({"debian", "win11"}), own);
 }
 
 }  // namespace

@@ -378,6 +378,9 @@ void Device::invalidate_names(const std::vector<Invalidations::Name>& names) {
   const pid_t process = ::fork();
   if (process < 0) return;
   if (process == 0) {
+    // It may outlive us, and must keep nothing that the next process needs: locks above all.
+    ::close_range(3, static_cast<unsigned>(fd_) - 1, 0);
+    ::close_range(static_cast<unsigned>(fd_) + 1, ~0u, 0);
     for (const auto& [parent, name] : names)
       static_cast<void>(
           fuse_lowlevel_notify_inval_entry(session_, parent, name.data(), name.size()));

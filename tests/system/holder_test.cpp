@@ -487,6 +487,7 @@ TEST_F(UpgradeTest, TheWorkerIsReplacedUnderLoad) {
     ASSERT_DONE(done);
     EXPECT_EQ(status().at("version") == own, !to_other) << *done;
   }
+  EXPECT_NE(site->cache().error_output().find("the worker was replaced"), std::string::npos);
   expect_no_errors(readers);
 }
 

@@ -98,8 +98,8 @@ class View {
 
   // Files of the version that are open.
   std::size_t open_handles(VersionSerial serial) const;
-  // Since somebody last looked into the version, or it up. A path that is being walked must not lose
-  // its version twice: once is mended by the kernel, which walks it again.
+  // Since somebody last looked the version up, or into it. A path that is being walked must not
+  // lose its version twice: once is mended by the kernel, which walks it again.
   std::chrono::milliseconds quiet_for(VersionSerial serial) const;
   // What is here of the version goes: the kernel gives back what it keeps of it for later. Files of
   // it that are open can be read on, but are not opened again.

@@ -79,7 +79,8 @@ class Repository {
   Status drop_version(const catalog::Version& version);
 
   // Looks at a complete version. Nothing if it stands in its place; else why it is given up: it is
-  // remote again, and what stands there now (somebody may have written to it) has another name. An adopted one is left as it is: corrupt.
+  // remote again, and what stands there now (somebody may have written to it) has another name. An
+  // adopted one is left as it is: corrupt.
   Result<std::optional<std::string>> give_up_if_damaged(const catalog::Version& version);
 
   // Held by whoever publishes or adopts; waits for who does.

@@ -110,7 +110,9 @@ void Replicator::checkpoint() {
 
 // ---- what exists ---------------------------------------------------------------------------
 
+// One at a time, from reading to showing: else what was read first could be shown last, and stay.
 Status Replicator::reload_table() {
+  const std::lock_guard reloading(reload_mutex_);
   auto table = std::make_shared<VersionTable>();
   ICBD_ASSIGN(table->images, repository_.catalog().images());
   ICBD_ASSIGN(table->versions, repository_.catalog().versions());

@@ -110,7 +110,7 @@ class Replicator {
              ReplicatorOptions options, Logger logger);
   ~Replicator();
 
-  // Called after every change of versions(), without a lock, on the thread that made it. Set it
+  // Called after every change of versions(), on the thread that made it; must not call back. Set it
   // before start().
   void set_observer(std::function<void()> observer) { observer_ = std::move(observer); }
   // Called when a complete version was given up, before anyone can open it again.
@@ -243,6 +243,7 @@ class Replicator {
   LocalVersions local_;
   FillScheduler fills_;
 
+  std::mutex reload_mutex_;   // held while the catalog is read; taken before mutex_
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable_any changed_;
   std::shared_ptr<const VersionTable> table_;

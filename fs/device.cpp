@@ -26,6 +26,7 @@ namespace {
 using namespace std::chrono_literals;
 
 // Of the request that a thread was given last; libfuse keeps it to itself.
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): a thread's own.
 thread_local std::uint64_t unique_of_this_thread = 0;
 
 // Wakes the waiting thread of fuse_session_loop_mt() from sem_wait; does nothing else.
@@ -53,8 +54,8 @@ std::int64_t steady_now() {
 
 }  // namespace
 
-Device::Device(ConnectionMemory& memory, const Options& options)
-    : memory_(memory), options_(options) {}
+Device::Device(ConnectionMemory& memory, Options options)
+    : memory_(memory), options_(std::move(options)) {}
 
 Result<std::unique_ptr<Device>> Device::make(unique_fd device_fd, const Options& options,
                                              ConnectionMemory& memory,
@@ -246,13 +247,13 @@ void Device::begin_anew() {
     got = fuse_session_receive_buf(session_, &buffer);
   } while (got == -EINTR && fuse_session_exited(session_) == 0);
   if (got > 0) fuse_session_process_buf(session_, &buffer);
-  std::free(buffer.mem);  // libfuse made it with malloc()
+  std::free(buffer.mem);  // NOLINT(cppcoreguidelines-no-malloc): libfuse made it with malloc()
   // This thread reads no other request, which would say that it has done with this one.
   activity_of_this_thread().since.store(0, std::memory_order_relaxed);
 }
 
 void Device::go_on() {
-  ConnectionMemory::Header& header = memory_.header();
+  const ConnectionMemory::Header& header = memory_.header();
   if (header.init_length == 0) return begin_anew();
   // Its reply goes to the kernel only if the process before was killed before it gave one.
   std::array<std::byte, sizeof header.init> init = header.init;
@@ -292,7 +293,7 @@ void Device::run(unsigned threads) {
   else
     begin_anew();
   if (!features().resend) {
-    journal_.emplace(memory_);
+    journal_ = std::make_unique<RequestJournal>(memory_);
     journaling_ = true;
     answer_pending();
   }
@@ -310,8 +311,8 @@ void Device::run(unsigned threads) {
 
 Device::Activity& Device::activity_of_this_thread() {
   // A thread belongs to one session; numbers are given in the order of the first request.
-  thread_local const Device* owner = nullptr;
-  thread_local std::size_t place = 0;
+  static thread_local const Device* owner = nullptr;
+  static thread_local std::size_t place = 0;
   if (owner != this) {
     place = activities_used_.fetch_add(1) % most_threads;
     owner = this;

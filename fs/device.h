@@ -101,7 +101,7 @@ class Device final : public BackingFiles {
   };
   static constexpr std::size_t most_threads = 64;
 
-  Device(ConnectionMemory& memory, const Options& options);
+  Device(ConnectionMemory& memory, Options options);
   static Result<std::unique_ptr<Device>> make(unique_fd device, const Options& options,
                                               ConnectionMemory& memory,
                                               const fuse_lowlevel_ops& operations,
@@ -127,7 +127,7 @@ class Device final : public BackingFiles {
   bool taken_over_ = false;
   std::atomic<bool> mounted_ = false;
   std::atomic<bool> handed_over_ = false;
-  std::optional<RequestJournal> journal_;  // once agreed, if the kernel has no RESEND
+  std::unique_ptr<RequestJournal> journal_;  // once agreed, if the kernel has no RESEND
   std::atomic<bool> journaling_ = false;
   fuse_session* session_ = nullptr;
   std::atomic<pthread_t> runner_{};

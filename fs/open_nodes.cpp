@@ -179,10 +179,14 @@ void OpenNodes::remove_backing(std::uint32_t slot) {
   free_backings_.push_back(slot);
 }
 
+void OpenNodes::remove_backing_of(const Node& node) {
+  if (node.backing_slot) remove_backing(*node.backing_slot);
+}
+
 void OpenNodes::forget_oldest_idle() {
   const auto oldest = nodes_.find(idle_.front());
   idle_.pop_front();
-  remove_backing(*oldest->second.backing_slot);
+  remove_backing_of(oldest->second);
   nodes_.erase(oldest);
 }
 
@@ -259,7 +263,7 @@ void OpenNodes::forget(VersionSerial serial) {
     }
     place = idle_.erase(place);
     const auto found = nodes_.find(number);
-    remove_backing(*found->second.backing_slot);
+    remove_backing_of(found->second);
     nodes_.erase(found);
   }
   for (auto& [number, node] : nodes_)

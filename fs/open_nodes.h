@@ -94,9 +94,10 @@ class OpenNodes {
   void give_back_lost_backings();
   Result<std::uint64_t> add_handle(std::uint64_t node, std::uint64_t unique, bool passthrough);
   std::optional<Opened> opened_before(std::uint64_t node, std::uint64_t unique) const;
-  Result<Opened> open_in(Nodes::iterator node, std::uint64_t unique);
+  Result<Opened> open_in(Nodes::iterator found, std::uint64_t unique);
   std::optional<std::uint32_t> add_backing(std::uint64_t node, const OpenFile& file);
   void remove_backing(std::uint32_t slot);
+  void remove_backing_of(const Node& node);
   void forget_oldest_idle();
 
   ConnectionMemory& memory_;

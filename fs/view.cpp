@@ -74,6 +74,12 @@ void reply_error(fuse_req_t request, const Error& error) {
   fuse_reply_err(request, to_errno(error));
 }
 
+void reply_tree_error(fuse_req_t request, const NodeId& node, const Error& error) {
+  const auto tree = state_of(request).library.tree(node.serial);
+  if (!tree || !node.is_of(tree->generation())) return (void)fuse_reply_err(request, ESTALE);
+  reply_error(request, error);
+}
+
 void with_tree(fuse_req_t request, const NodeId& node, WithTree then) {
   ViewState& state = state_of(request);
   state.recent_use.note(node.serial);
@@ -156,14 +162,14 @@ Status open_device(ViewState& state) {
                                 .wanted = state.options.features};
   if (auto& kept = state.options.kept) {
     ICBD_ASSIGN(ConnectionMemory memory, ConnectionMemory::attach(std::move(kept->memory)));
-    state.memory.emplace(std::move(memory));
+    state.memory = std::make_unique<ConnectionMemory>(std::move(memory));
     ICBD_ASSIGN(state.device,
                 Device::take_over(std::move(kept->device), options, *state.memory, ops, state));
     return {};
   }
   ICBD_TRY(prepare_mountpoint(state.options.mountpoint, state.logger));
   ICBD_ASSIGN(ConnectionMemory memory, ConnectionMemory::create());
-  state.memory.emplace(std::move(memory));
+  state.memory = std::make_unique<ConnectionMemory>(std::move(memory));
   ICBD_ASSIGN(state.device, Device::mount_new(options, *state.memory, ops, state));
   return {};
 }
@@ -186,12 +192,12 @@ Result<std::unique_ptr<View>> View::mount(Library& library, ViewOptions options,
   auto state = std::make_unique<ViewState>(library, std::move(options), std::move(logger));
   const bool taken_over = state->options.kept.has_value();
   ICBD_TRY(open_device(*state));
-  state->nodes.emplace(*state->memory, *state->device, state->logger);
+  state->nodes = std::make_unique<OpenNodes>(*state->memory, *state->device, state->logger);
   state->runner = std::jthread([state = state.get()] {
     state->device->run(state->options.threads);
     if (!state->unmounting && state->options.on_end) state->options.on_end();
   });
-  state->refresher.emplace(
+  state->refresher = std::make_unique<Refresher>(
       library,
       [device = state->device.get()](std::uint64_t node) { device->invalidate_node(node); },
       [state = state.get()](std::vector<Invalidations::Name> names) {

@@ -160,7 +160,7 @@ void lookup_in_version(fuse_req_t request, const NodeId& parent, const std::stri
   with_tree(request, parent, [parent, name](fuse_req_t waiting, Tree& tree) {
     const auto attributes =
         name == "." ? tree.attributes(parent.inode) : tree.lookup(parent.inode, name);
-    if (!attributes) return reply_error(waiting, attributes.error());
+    if (!attributes) return reply_tree_error(waiting, parent, attributes.error());
     // A file handle is resolved by looking up "." in it, which must lead to the node it is of.
     const NodeId node = name == "." ? parent
                                     : content_node(parent.serial, InodeNumber(attributes->st_ino),
@@ -283,7 +283,7 @@ void read_content(fuse_req_t request, fuse_ino_t id, const NodeId& node, const P
     auto listing = cache.find(id, nullptr);
     if (!listing) {
       auto made = list_content(node, tree);
-      if (!made) return reply_error(waiting, made.error());
+      if (!made) return reply_tree_error(waiting, node, made.error());
       listing = std::make_shared<const Listing>(std::move(*made));
       cache.keep(id, listing);
     }
@@ -391,7 +391,7 @@ void operation_getattr(fuse_req_t request, fuse_ino_t id, fuse_file_info*) {
     }
     return with_tree(request, *node, [id, node](fuse_req_t waiting, Tree& tree) {
       const auto attributes = tree.attributes(node->inode);
-      if (!attributes) return reply_error(waiting, attributes.error());
+      if (!attributes) return reply_tree_error(waiting, *node, attributes.error());
       reply_attributes(waiting, id, *attributes, timeout_of(*node, tree));
     });
   }
@@ -423,7 +423,7 @@ void operation_readlink(fuse_req_t request, fuse_ino_t id) {
       if (target)
         fuse_reply_readlink(waiting, target->c_str());
       else
-        reply_error(waiting, target.error());
+        reply_tree_error(waiting, *node, target.error());
     });
   if (node && node->kind == NodeId::Kind::link) {
     const auto images = state_of(request).library.images();

@@ -93,7 +93,7 @@ void with_file(fuse_req_t request, fuse_ino_t id, WithFile then) {
   if (!node || node->kind != NodeId::Kind::content) return (void)fuse_reply_err(request, ESTALE);
   with_tree(request, *node, [node, id, then = std::move(then)](fuse_req_t waiting, Tree& tree) {
     auto file = tree.open(node->inode);
-    if (!file) return reply_error(waiting, file.error());
+    if (!file) return reply_tree_error(waiting, *node, file.error());
     then(waiting, state_of(waiting).nodes->keep_file(id, std::move(*file)));
   });
 }
@@ -108,7 +108,7 @@ void operation_open(fuse_req_t request, fuse_ino_t id, fuse_file_info* info) {
     return reply_opened(request, *info, *opened);
   with_tree(request, *node, [node, id, unique, info = *info](fuse_req_t waiting, Tree& tree) {
     auto file = tree.open(node->inode);
-    if (!file) return reply_error(waiting, file.error());
+    if (!file) return reply_tree_error(waiting, *node, file.error());
     reply_opened(waiting, info, state_of(waiting).nodes->open(id, unique, std::move(*file)));
   });
 }
@@ -154,7 +154,7 @@ void operation_getxattr(fuse_req_t request, fuse_ino_t id, const char* name, siz
     if (value)
       reply_sized(waiting, *value, size);
     else
-      reply_error(waiting, value.error());
+      reply_tree_error(waiting, *node, value.error());
   });
 }
 
@@ -165,7 +165,7 @@ void operation_listxattr(fuse_req_t request, fuse_ino_t id, size_t size) {
     return reply_sized(request, {}, size);
   with_tree(request, *node, [node, size](fuse_req_t waiting, Tree& tree) {
     const auto names = tree.xattr_names(node->inode);
-    if (!names) return reply_error(waiting, names.error());
+    if (!names) return reply_tree_error(waiting, *node, names.error());
     std::string list;
     for (const std::string& name : *names)
       if (!name.starts_with(reserved_xattr_prefix)) list.append(name).push_back('\0');

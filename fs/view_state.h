@@ -45,12 +45,12 @@ struct ViewState {
   Library& library;
   ViewOptions options;
   Logger logger;
-  std::optional<ConnectionMemory> memory;
+  std::unique_ptr<ConnectionMemory> memory;
   std::unique_ptr<Device> device;
-  std::optional<OpenNodes> nodes;
+  std::unique_ptr<OpenNodes> nodes;
   ListingCache listings;
   RecentUse recent_use;
-  std::optional<Refresher> refresher;
+  std::unique_ptr<Refresher> refresher;
   std::jthread runner;
   std::atomic<bool> unmounting = false;  // or handing over: its end is no news
   std::atomic<std::size_t> parked = 0;
@@ -63,6 +63,10 @@ ViewState& state_of(fuse_req_t request);
 
 // Replies with the errno of an error.
 void reply_error(fuse_req_t request, const Error& error);
+
+// The same of an error that a tree gave for a node: what fails because its version is just being
+// dropped is stale, upon which the kernel looks the path up again, and not an error of the disk.
+void reply_tree_error(fuse_req_t request, const NodeId& node, const Error& error);
 
 // Calls `then` with the content of the node's version: on this thread if it is here, else later
 // from whoever has fetched its shape. `then` must reply. A node of an earlier generation is

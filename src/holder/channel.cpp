@@ -39,10 +39,10 @@ Result<Turn> Channel::wait() const {
 Channel::UpgradeFailures Channel::upgrade_failures() {
   const std::lock_guard lock(mutex_);
   for (;;) {
-    auto received = receive_from_holder(socket_.get(), false);
-    if (!received || !*received) return upgrade_failures_;
+    const auto message = receive_from_holder(socket_.get(), false).value_or(std::nullopt);
+    if (!message) return upgrade_failures_;
     ++upgrade_failures_.count;
-    upgrade_failures_.last = (*received)->upgrade_failure;
+    upgrade_failures_.last = message->upgrade_failure;
   }
 }
 

@@ -15,6 +15,7 @@
 #include <csignal>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <utility>
 
@@ -74,7 +75,7 @@ class Holder {
 
   Status prepare() {
     ICBD_ASSIGN(NotifySocket socket, NotifySocket::open());
-    socket_.emplace(std::move(socket));
+    socket_ = std::make_unique<NotifySocket>(std::move(socket));
     std::error_code error;
     installed_ = std::filesystem::read_symlink("/proc/self/exe", error);
     ICBD_ASSIGN(program_, open_file("/proc/self/exe", O_PATH));
@@ -82,7 +83,7 @@ class Holder {
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD})
       sigaddset(&signals, signal);
-    if (sigprocmask(SIG_BLOCK, &signals, nullptr) != 0) return fail_errno("block signals");
+    if (pthread_sigmask(SIG_BLOCK, &signals, nullptr) != 0) return fail_errno("block signals");
     signals_ = unique_fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
     if (!signals_) return fail_errno("take signals by a descriptor");
     return {};
@@ -103,6 +104,7 @@ class Holder {
     phase_ = Phase::starting;
     since_ = SteadyClock::now();
     std::vector<NamedDescriptor> descriptors;
+    descriptors.reserve(kept_.size());
     for (const auto& [name, descriptor] : kept_) descriptors.push_back({name, descriptor.get()});
     return send_turn(worker_.channel.get(), starts_++, last_end_, descriptors);
   }
@@ -181,7 +183,7 @@ class Holder {
   // It died. The next one goes on at once, unless they die by themselves as soon as they start.
   void replace(int status) {
     last_end_ = std::exchange(hung_, false) ? "it hung" : describe_end(status);
-    const bool by_itself = !(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    const bool by_itself = !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL;
     failures_ = phase_ == Phase::starting && by_itself ? failures_ + 1 : 0;
     options_.logger->error("the worker died: {}; the next one takes over", last_end_);
     if (upgrading_) upgrade_failed("the worker died before it could hand over");
@@ -418,7 +420,7 @@ class Holder {
   }
 
   const HolderOptions& options_;
-  std::optional<NotifySocket> socket_;
+  std::unique_ptr<NotifySocket> socket_;
   unique_fd signals_;
   std::string installed_;
   unique_fd program_;

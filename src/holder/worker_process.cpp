@@ -34,13 +34,14 @@ void set(const char* name, const std::string& value) {
   if (::getppid() != holder) _exit(failed);
   sigset_t none{};
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  pthread_sigmask(SIG_SETMASK, &none, nullptr);
   if (::fcntl(channel, F_SETFD, 0) != 0) die("keep the channel");
   set("NOTIFY_SOCKET", settings.notify_socket);
   set("WATCHDOG_USEC", fmt::format("{}", settings.silence.count()));
   set("WATCHDOG_PID", fmt::format("{}", ::getpid()));
   set(channel_variable, fmt::format("{}:{}", holder, channel));
   std::vector<char*> arguments;
+  arguments.reserve(settings.arguments.size() + 1);
   for (const std::string& argument : settings.arguments)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);

@@ -5,6 +5,8 @@
 #include <sys/file.h>
 
 #include <cerrno>
+#include <chrono>
+#include <thread>
 
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
@@ -12,6 +14,12 @@
 #include "filesystem_type.h"
 
 namespace icbd::repository {
+namespace {
+
+constexpr std::chrono::milliseconds longest_wait{500};
+constexpr std::chrono::milliseconds look_interval{1};
+
+}  // namespace
 
 Result<std::filesystem::path> find_directory(const std::filesystem::path& directory) {
   std::error_code error;
@@ -26,7 +34,13 @@ Result<std::filesystem::path> find_directory(const std::filesystem::path& direct
 
 Result<unique_fd> take_lock(const Layout& layout, bool create) {
   ICBD_ASSIGN(auto lock, open_file(layout.lock(), O_RDWR | (create ? O_CREAT : 0), 0600));
-  if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return lock;
+  // A daemon that has just been killed may have a child that has not let go yet.
+  const auto deadline = std::chrono::steady_clock::now() + longest_wait;
+  int locked = 0;
+  while ((locked = flock(lock.get(), LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK &&
+         std::chrono::steady_clock::now() < deadline)
+    std::this_thread::sleep_for(look_interval);
+  if (locked == 0) return lock;
   if (errno != EWOULDBLOCK) return fail_errno(fmt::format("lock {}", layout.lock().string()));
   return fail(ErrorCode::busy, fmt::format("repository {} is in use by another daemon",
                                            layout.directory().string()));

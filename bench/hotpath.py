@@ -122,10 +122,10 @@ def _start_null(laboratory, stack, folder):
 
 
 def _with_worker(cache):
-    """The holder and the process that it has started."""
+    """The holder and the worker that serves: the oldest of its children, one more stands by."""
     holder = cache.process.pid
     children = pathlib.Path(f"/proc/{holder}/task/{holder}/children").read_text(encoding="ascii")
-    return [holder, *(int(pid) for pid in children.split())]
+    return [holder, int(children.split()[0])]
 
 
 def _helper(laboratory, name):

@@ -205,9 +205,12 @@ class Holder {
 
   // First it is prepared beside the worker that serves.
   void upgrade(std::string path) {
+    if (phase_ == Phase::starting) {
+      upgrade_asked_ = std::move(path);  // by whoever it answers already
+      return;
+    }
     if (phase_ != Phase::serving || upgrading_) {
-      options_.logger->warn(
-          "not replaced: the worker is just starting, stopping or being replaced");
+      options_.logger->warn("not replaced: the worker is just stopping or being replaced");
       return;
     }
     if (path.empty()) path = installed_;
@@ -292,9 +295,11 @@ class Holder {
     was_ready_ = true;
     failures_ = 0;
     if (reload_asked_) reload();
-    if (!program_before_) return;
-    program_before_.reset();
-    options_.logger->info("the worker was replaced");
+    if (program_before_) {
+      program_before_.reset();
+      options_.logger->info("the worker was replaced");
+    }
+    if (auto asked = std::exchange(upgrade_asked_, std::nullopt)) upgrade(std::move(*asked));
   }
 
   // To the service manager, whose business the rest is not.
@@ -437,7 +442,8 @@ class Holder {
   bool upgrading_ = false;
   bool was_ready_ = false;
   bool hung_ = false;
-  bool reload_asked_ = false;  // to be passed on when the worker is ready
+  std::optional<std::string> upgrade_asked_;  // to be done when the worker is ready
+  bool reload_asked_ = false;                 // to be passed on when the worker is ready
   unsigned starts_ = 0;
   unsigned failures_ = 0;
   std::string last_end_;

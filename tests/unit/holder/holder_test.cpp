@@ -226,6 +226,13 @@ TEST_F(UpgradeTest, TheNewProgramStaysWhenItsWorkerDies) {
   EXPECT_EQ(stop(), 0);
 }
 
+// The worker may answer people a moment before the holder knows that it is ready.
+TEST_F(UpgradeTest, WhatIsAskedWhileTheWorkerStartsIsDoneWhenItIsReady) {
+  start({"say:X_UPGRADE=,serve", "serve"});
+  wait_for("ready 1");
+  EXPECT_EQ(stop(), 0);
+}
+
 TEST_F(UpgradeTest, ASignalReplacesTheWorkerByOneOfItsOwnProgram) {
   start({"serve", "program,serve"});
   wait_for("ready 0");

@@ -52,10 +52,10 @@ Result<std::unique_ptr<Site>> Site::create(std::uint64_t size) {
   return site;
 }
 
+// A view whose daemon was killed keeps the files that the kernel reads for it, and so their disk.
 Site::~Site() {
-  cache_.reset();
-  ::umount2(mountpoint_.c_str(), MNT_DETACH);  // if the cache was killed
-  master_.reset();
+  kill_cache();
+  kill_master();
 }
 
 std::filesystem::path Site::master_version(const std::string& image, int number) const {

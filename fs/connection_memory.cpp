@@ -11,7 +11,7 @@
 namespace icbd::fs {
 namespace {
 
-constexpr std::uint64_t magic = 0x3165'7375'6664'6269;  // "ibdfuse1"
+constexpr std::uint64_t magic = 0x6573'7566'6462'6369;  // "icbdfuse"
 // To be raised whenever what follows the header's first 16 bytes is laid out differently.
 constexpr std::uint32_t layout_version = 1;
 

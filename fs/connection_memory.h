@@ -1,13 +1,14 @@
 // What has to outlive the process that serves a mount: the kernel's INIT, which comes once; which
-// files are open; and which backing files the kernel holds for us, which it cannot be asked for.
+// files are open; which backing files the kernel holds for us, which it cannot be asked for; and,
+// where the kernel cannot send them again, the requests that are under way.
 //
 // Purpose: lies in a memfd that a holder keeps beside /dev/fuse, so that the next process goes on
 // with what the kernel and its readers believe. Everything else about a node is computed.
 // Lifecycle: create() for a new mount; attach() to what an earlier process left. The mapping lives
 // as long as this object, the memory as long as somebody has the descriptor.
 // Guarantees: at any moment at which the process may be killed, a slot is either free or whole: its
-// node is written last and taken away first. Not thread-safe, but for header(): OpenNodes holds a
-// lock around it.
+// node is written last and taken away first. Not thread-safe: OpenNodes and RequestJournal each
+// hold a lock around their own slots.
 #pragma once
 
 #include <array>
@@ -27,7 +28,7 @@ class ConnectionMemory {
   static constexpr std::uint32_t most_handles = 1u << 20;
   static constexpr std::uint32_t most_backings = 1u << 20;
 
-  // With fewer than this, what is taken beyond would be lost with the process.
+  // Of a kernel without RESEND; requests under way beyond so many are lost with the process.
   static constexpr std::uint32_t most_requests = 1u << 14;
 
   struct Header {
@@ -49,7 +50,6 @@ class ConnectionMemory {
   struct Handle {
     std::atomic<std::uint64_t> node = 0;
     std::uint64_t unique = 0;  // of the request that opened it, without the bit for resent ones
-    std::uint64_t passthrough = 0;
   };
 
   // A file that the kernel reads for us; free if node is 0. With an id all the same, the kernel may

@@ -173,11 +173,10 @@ ssize_t Device::writev(int fd, iovec* vectors, int count) {
   if (handed_over_.load(std::memory_order_relaxed)) return length;
   const bool agreed = memory_.header().init_answered.load(std::memory_order_acquire) != 0;
   // libfuse's first vector is the header, whole; notifications have no request.
-  const bool reply = static_cast<const kernel::ReplyHeader*>(vectors[0].iov_base)->unique != 0;
-  if (!agreed && reply) return answer_init(fd, vectors, count);
   const std::uint64_t unique = static_cast<const kernel::ReplyHeader*>(vectors[0].iov_base)->unique;
+  if (!agreed && unique != 0) return answer_init(fd, vectors, count);
   const ssize_t written = ::writev(fd, vectors, count);
-  if (reply && journaling_) {
+  if (journaling_ && unique != 0) {
     const int cause = errno;
     journal_->answered(unique);  // also if the kernel did not want it any more
     errno = cause;
@@ -207,7 +206,6 @@ ssize_t Device::answer_init(int fd, const iovec* vectors, int count) {
   const ssize_t written = ::write(fd, &reply, length);
   if (written < 0) return written;
   memory_.header().init_answered.store(1, std::memory_order_release);
-  memory_.header().init_answered.notify_all();
   return static_cast<ssize_t>(length);
 }
 
@@ -264,8 +262,7 @@ void Device::go_on() {
   handed_over_ = agreed;  // swallows
   fuse_session_process_buf(session_, &buffer);
   handed_over_ = false;
-  if (!agreed) return;
-  if (!features().resend) return;
+  if (!agreed || !features().resend) return;
   const kernel::ReplyHeader resend{
       .length = sizeof resend, .error = kernel::notify_resend, .unique = 0};
   static_cast<void>(::write(fd_, &resend, sizeof resend));  // ENOENT: nothing was left

@@ -98,8 +98,7 @@ std::optional<OpenNodes::Opened> OpenNodes::opened_before(std::uint64_t node,
 }
 
 // The handle's slot is whole before its node says that it is taken.
-Result<std::uint64_t> OpenNodes::add_handle(std::uint64_t node, std::uint64_t unique,
-                                            bool passthrough) {
+Result<std::uint64_t> OpenNodes::add_handle(std::uint64_t node, std::uint64_t unique) {
   ConnectionMemory::Header& header = memory_.header();
   std::uint32_t slot = 0;
   if (!free_handles_.empty()) {
@@ -113,7 +112,6 @@ Result<std::uint64_t> OpenNodes::add_handle(std::uint64_t node, std::uint64_t un
   const std::uint64_t request = unique & ~kernel::unique_resend;
   ConnectionMemory::Handle& handle = memory_.handles()[slot];
   handle.unique = request;
-  handle.passthrough = passthrough ? 1 : 0;
   handle.node.store(node, std::memory_order_release);
   ++handles_of_[serial_of(node)];
   return handle_number(slot, request);
@@ -121,8 +119,7 @@ Result<std::uint64_t> OpenNodes::add_handle(std::uint64_t node, std::uint64_t un
 
 Result<OpenNodes::Opened> OpenNodes::open_in(Nodes::iterator found, std::uint64_t unique) {
   Node& node = found->second;
-  ICBD_ASSIGN(const std::uint64_t handle,
-              add_handle(found->first, unique, node.backing_slot.has_value()));
+  ICBD_ASSIGN(const std::uint64_t handle, add_handle(found->first, unique));
   if (node.handles++ == 0 && node.backing_slot) idle_.erase(node.idle);
   Opened opened{.handle = handle, .backing = std::nullopt, .given_before = false};
   if (node.backing_slot)
@@ -224,7 +221,7 @@ void OpenNodes::close(std::uint64_t handle) {
   Node& node = found->second;
   if (--node.handles != 0) return;
   closing = std::move(node.file);
-  if (node.gone && node.backing_slot) remove_backing(*node.backing_slot);
+  if (node.gone) remove_backing_of(node);
   if (node.gone || !node.backing_slot) {
     nodes_.erase(found);
     return;
@@ -255,6 +252,19 @@ std::size_t OpenNodes::open_handles(VersionSerial serial) const {
 
 void OpenNodes::forget(VersionSerial serial) {
   const std::lock_guard lock(mutex_);
+  forget_locked(serial);
+}
+
+std::size_t OpenNodes::forget_unless_open(VersionSerial serial) {
+  const std::lock_guard lock(mutex_);
+  const auto open = handles_of_.find(serial);
+  if (open != handles_of_.end()) return open->second;
+  forget_locked(serial);
+  return 0;
+}
+
+// With mutex_ held.
+void OpenNodes::forget_locked(VersionSerial serial) {
   for (auto place = idle_.begin(); place != idle_.end();) {
     const std::uint64_t number = *place;
     if (serial_of(number) != serial) {
@@ -274,7 +284,7 @@ std::vector<OpenNodes::Served> OpenNodes::served() const {
   const std::lock_guard lock(mutex_);
   std::vector<Served> all;
   for (const auto& [number, node] : nodes_)
-    if (!node.backing_slot) all.push_back({number, node.handles, node.file});
+    if (!node.backing_slot) all.push_back({number, node.handles});
   return all;
 }
 

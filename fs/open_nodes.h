@@ -68,6 +68,8 @@ class OpenNodes {
   std::shared_ptr<OpenFile> keep_file(std::uint64_t node, std::shared_ptr<OpenFile> file);
 
   std::size_t open_handles(VersionSerial serial) const;
+  // forget(), unless a file of the version is open; returns how many are.
+  std::size_t forget_unless_open(VersionSerial serial);
   // What is here of the version has gone, or goes: its backing files that nobody has open are given
   // back, and nodes that are open now are not opened again (ESTALE).
   void forget(VersionSerial serial);
@@ -75,7 +77,6 @@ class OpenNodes {
   struct Served {
     std::uint64_t node = 0;
     std::size_t handles = 0;
-    std::shared_ptr<OpenFile> file;  // may be null
   };
   // Open nodes whose reads come to us.
   std::vector<Served> served() const;
@@ -92,12 +93,13 @@ class OpenNodes {
 
   void take_over();
   void give_back_lost_backings();
-  Result<std::uint64_t> add_handle(std::uint64_t node, std::uint64_t unique, bool passthrough);
+  Result<std::uint64_t> add_handle(std::uint64_t node, std::uint64_t unique);
   std::optional<Opened> opened_before(std::uint64_t node, std::uint64_t unique) const;
   Result<Opened> open_in(Nodes::iterator found, std::uint64_t unique);
   std::optional<std::uint32_t> add_backing(std::uint64_t node, const OpenFile& file);
   void remove_backing(std::uint32_t slot);
   void remove_backing_of(const Node& node);
+  void forget_locked(VersionSerial serial);
   void forget_oldest_idle();
 
   ConnectionMemory& memory_;

@@ -112,13 +112,13 @@ Status mount_directory(const ViewDirectory& directory, const std::filesystem::pa
   std::array<const char*, 6> arguments{"mount",        "--rbind",      "--",
                                        source.c_str(), target.c_str(), nullptr};
   pid_t process = -1;
-  int status = ::posix_spawnp(&process, arguments[0], nullptr, nullptr,
-                              const_cast<char* const*>(arguments.data()), environ);
-  if (status == 0)
-    while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
-    }
-  else
-    return fail_errno("start mount(8)", status);
+  if (const int cause = ::posix_spawnp(&process, arguments[0], nullptr, nullptr,
+                                       const_cast<char* const*>(arguments.data()), environ);
+      cause != 0)
+    return fail_errno("start mount(8)", cause);
+  int status = -1;
+  while (::waitpid(process, &status, 0) < 0 && errno == EINTR) {
+  }
   if (status != 0)
     return fail(ErrorCode::io, fmt::format("mount {} on {} of the view: mount(8) failed; what it "
                                            "said is in this log",
@@ -261,6 +261,10 @@ std::chrono::milliseconds View::quiet_for(VersionSerial serial) const {
       state_->recent_use.quiet_for(serial));
 }
 
+std::size_t View::forget_unless_open(VersionSerial serial) {
+  return state_->nodes->forget_unless_open(serial);
+}
+
 void View::forget(VersionSerial serial) {
   state_->nodes->forget(serial);
 }
@@ -285,6 +289,14 @@ std::vector<ServedFile> View::served_files() const {
 
 std::chrono::milliseconds View::longest_operation() const {
   return state_->device->longest_operation();
+}
+
+Status View::check_responsive(std::chrono::milliseconds longest) const {
+  const auto busy = longest_operation();
+  if (busy <= longest) return {};
+  return fail(ErrorCode::timed_out,
+              fmt::format("a thread of the view has been busy with one request for {} s",
+                          std::chrono::duration_cast<std::chrono::seconds>(busy).count()));
 }
 
 }  // namespace icbd::fs

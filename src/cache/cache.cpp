@@ -243,11 +243,7 @@ void Cache::reconfigure(const config::Cache& configuration) {
 Status Cache::healthy() {
   ICBD_TRY(state_->repository->catalog().change_number());
   static_cast<void>(state_->replicator->versions());  // hangs if its lock is never given back
-  if (const auto busy = state_->view->longest_operation(); busy > state_->worker_timeout)
-    return fail(ErrorCode::timed_out,
-                fmt::format("a thread of the view has been busy with one request for {} s",
-                            std::chrono::duration_cast<std::chrono::seconds>(busy).count()));
-  return {};
+  return state_->view->check_responsive(state_->worker_timeout);
 }
 
 const std::string& Cache::rest_address() const {

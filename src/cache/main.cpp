@@ -17,7 +17,7 @@ using namespace icbd;
 namespace {
 
 config::Service service_of(cache::Cache& cache, const config::DaemonArguments& arguments,
-                           const config::Cache& configuration, const Logger& logger) {
+                           const config::Cache& configuration, const Logger& logger, bool held) {
   const std::string mountpoint = configuration.mountpoint.string();
   return {.ready_line = fmt::format("icbd-cache ready rest={} mountpoint={}", cache.rest_address(),
                                     mountpoint),
@@ -25,21 +25,24 @@ config::Service service_of(cache::Cache& cache, const config::DaemonArguments& a
           .healthy = [&cache] { return cache.healthy(); },
           .reload = config::reloader<config::Cache>(
               arguments, config::load_cache, configuration, logger,
-              [&cache](const config::Cache& changed) { cache.reconfigure(changed); })};
+              [&cache](const config::Cache& changed) { cache.reconfigure(changed); }),
+          .hands_over = held};
 }
 
 int serve(const config::DaemonArguments& arguments, const config::Cache& configuration,
           const Logger& logger, cache::Inheritance inheritance) {
-  // Somebody else took the mount away: there is nothing left to serve.
   DaemonSignals signals;
+  const bool held = inheritance.holder != nullptr;
+  // Somebody else took the mount away: there is nothing left to serve.
   auto cache = cache::Cache::start(configuration, logger, std::move(inheritance), [logger] {
     logger->info("the view was unmounted");
     ::kill(::getpid(), SIGTERM);
   });
   if (!cache) return config::complain(arguments, config::exit_failed, cache.error());
   const auto served = config::serve_until_stopped(
-      signals, logger, service_of(**cache, arguments, configuration, logger));
-  if (served && *served == config::Ending::hand_over)
+      signals, logger, service_of(**cache, arguments, configuration, logger, held));
+  // One that is not healthy leaves the mount too: the holder knows whether another one goes on.
+  if (held && (!served || *served == config::Ending::hand_over))
     (*cache)->hand_over();
   else
     (*cache)->stop();

@@ -18,8 +18,7 @@ using rest::Router;
 constexpr std::chrono::milliseconds quiet_before_drop{200};
 constexpr std::chrono::milliseconds longest_wait_for_quiet{1'000};
 
-std::vector<replicator::Hold> open_files_of(const Subjects& subjects, VersionSerial serial) {
-  const std::size_t open = subjects.view.open_handles(serial);
+std::vector<replicator::Hold> hold_of_open_files(VersionSerial serial, std::size_t open) {
   if (open == 0) return {};
   return {{serial, "open",
            open == 1 ? "a file of it is open" : fmt::format("{} files of it are open", open)}};
@@ -127,7 +126,8 @@ std::string name_of(const catalog::Version& version) {
 
 std::vector<replicator::Hold> holds_of(const Subjects& subjects, VersionSerial serial) {
   auto holds = subjects.replicator.holds(serial);
-  std::ranges::move(open_files_of(subjects, serial), std::back_inserter(holds));
+  std::ranges::move(hold_of_open_files(serial, subjects.view.open_handles(serial)),
+                    std::back_inserter(holds));
   return holds;
 }
 
@@ -165,9 +165,7 @@ void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Su
                     [subjects](const catalog::Version& version, const Request&) -> Status {
                       ICBD_TRY(wait_until_quiet(subjects, version));
                       return subjects.replicator.drop(version.serial, [&](VersionSerial serial) {
-                        auto open = open_files_of(subjects, serial);
-                        if (open.empty()) subjects.view.forget(serial);
-                        return open;
+                        return hold_of_open_files(serial, subjects.view.forget_unless_open(serial));
                       });
                     });
   add_version_route(

@@ -39,10 +39,12 @@ class ServiceLoop {
     for (;;) {
       const DaemonSignal signal =
           watchdog_ ? signals_.wait_for(*watchdog_ / checks_per_timeout) : signals_.wait();
-      if (signal == DaemonSignal::hand_over) {
+      if (signal == DaemonSignal::hand_over && service_.hands_over) {
         logger_->info("handing over on a signal");
         return Ending::hand_over;
       }
+      if (signal == DaemonSignal::hand_over)
+        logger_->warn("there is nobody to hand over to: restart it");
       if (signal == DaemonSignal::stop) break;
       if (signal == DaemonSignal::reload) reload();
       if (watchdog_) check();

@@ -1,7 +1,5 @@
 #include "icbd/master/master.h"
 
-#include <fmt/format.h>
-
 #include <mutex>
 #include <optional>
 
@@ -159,12 +157,7 @@ void Master::reconfigure(const config::Master& configuration) {
 Status Master::healthy() {
   ICBD_TRY(state_->repository->catalog().change_number());
   if (!state_->view) return {};
-  // Nothing is asked through the kernel: a process that hangs in its own mount cannot be ended.
-  if (const auto busy = state_->view->longest_operation(); busy > longest_view_operation)
-    return fail(ErrorCode::timed_out,
-                fmt::format("a thread of the view has been busy with one request for {} s",
-                            std::chrono::duration_cast<std::chrono::seconds>(busy).count()));
-  return {};
+  return state_->view->check_responsive(longest_view_operation);
 }
 
 const std::string& Master::rest_address() const {

@@ -547,6 +547,15 @@ TEST_F(UpgradeTest, WithoutAHolderThereIsNothingToReplace) {
   const auto refused = upgrade("");
   ASSERT_FALSE(refused);
   EXPECT_NE(refused.error().message().find("this cache runs without a holder"), std::string::npos);
+  // Asked for by a signal, it stays as it is.
+  ASSERT_DONE(site->cache().signal(SIGUSR2));
+  ASSERT_DONE(Site::wait_until(
+      [&] {
+        return site->cache().error_output().find("there is nobody to hand over to") !=
+               std::string::npos;
+      },
+      "the refusal"));
+  EXPECT_EQ(status().at("view").at("visible"), true);
 }
 
 }  // namespace

@@ -58,6 +58,7 @@ struct Service {
   std::string status;               // one line for `systemctl status`
   std::function<Status()> healthy;  // goes through what users wait for; hangs if that hangs
   std::function<Status()> reload;
+  bool hands_over = false;  // somebody else goes on when it is asked to; else it stays as it is
 };
 
 // How it ends: for good, or for another process to go on.

@@ -104,6 +104,8 @@ class View {
   // What is here of the version goes: the kernel gives back what it keeps of it for later. Files of
   // it that are open can be read on, but are not opened again.
   void forget(VersionSerial serial);
+  // The same, unless a file of the version is open; returns how many are.
+  std::size_t forget_unless_open(VersionSerial serial);
 
   // What is in use of what was asked for.
   Features features() const;
@@ -111,6 +113,9 @@ class View {
   // The longest time for which a thread has been busy with one request; requests that wait for the
   // network have none.
   std::chrono::milliseconds longest_operation() const;
+  // timed_out if that is more than `longest`. Asks nothing through the kernel: a process that hangs
+  // in its own mount could not be ended.
+  Status check_responsive(std::chrono::milliseconds longest) const;
 
  private:
   explicit View(std::unique_ptr<ViewState> state);

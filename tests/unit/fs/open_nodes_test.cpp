@@ -135,6 +135,19 @@ TEST_F(OpenNodesTest, ForgettingGivesBackWhatNobodyHasOpenOfThatVersion) {
       << "whether it is there is looked up";
 }
 
+TEST_F(OpenNodesTest, AVersionOfWhichAFileIsOpenIsNotForgotten) {
+  const auto held = open(node(5, 258));
+  nodes_->close(open(node(5, 257))->handle);
+  EXPECT_EQ(nodes_->forget_unless_open(VersionSerial(5)), 1u);
+  EXPECT_THAT(kernel_.backings(), SizeIs(2));
+  const auto again = open(node(5, 258));
+  ASSERT_TRUE(again) << "it can still be opened";
+  nodes_->close(held->handle);
+  nodes_->close(again->handle);
+  EXPECT_EQ(nodes_->forget_unless_open(VersionSerial(5)), 0u);
+  EXPECT_THAT(kernel_.backings(), IsEmpty());
+}
+
 TEST_F(OpenNodesTest, WhatIsOpenWhenItsVersionGoesCanBeReadButNotOpenedAgain) {
   const auto held = open(node(5, 258));
   nodes_->forget(VersionSerial(5));

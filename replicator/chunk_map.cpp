@@ -11,6 +11,7 @@ ChunkMap::ChunkMap(std::span<const manifest::Entry> entries) {
   }
   first_.push_back(total);
   states_ = std::make_unique<std::atomic<ChunkState>[]>(total);
+  written_ = std::make_unique<std::atomic<std::uint64_t>[]>(total);
 }
 
 bool ChunkMap::advance(ChunkNumber chunk, ChunkState state) {
@@ -34,7 +35,19 @@ void ChunkMap::release(ChunkNumber chunk) {
   states_[chunk.value()].compare_exchange_strong(expected, ChunkState::pending);
 }
 
+void ChunkMap::remember_written(ChunkNumber chunk, Fingerprint bytes) {
+  written_[chunk.value()].store(bytes.value(), std::memory_order_relaxed);
+}
+
+// One fingerprint of 2^64 reads as none: that chunk is compared by its digest.
+std::optional<Fingerprint> ChunkMap::written(ChunkNumber chunk) const {
+  const std::uint64_t bytes = written_[chunk.value()].load(std::memory_order_relaxed);
+  if (bytes == 0) return std::nullopt;
+  return Fingerprint(bytes);
+}
+
 void ChunkMap::revoke(ChunkNumber chunk) {
+  written_[chunk.value()].store(0, std::memory_order_relaxed);
   ChunkState expected = ChunkState::done;
   if (states_[chunk.value()].compare_exchange_strong(expected, ChunkState::pending))
     done_.fetch_sub(1, std::memory_order_relaxed);

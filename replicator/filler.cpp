@@ -175,6 +175,7 @@ Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const Byte
     writer.written(range);
     counters_.bytes_stored += range.length;
   }
+  content_.chunks().remember_written(number, fingerprint(chunk));
   for (const auto& job : readers_.take_and_finish(content_.chunks(), number))
     job->finish_part(whole, chunk);
   return {};

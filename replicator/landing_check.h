@@ -4,7 +4,8 @@
 //   - a chunk whose range lies on the same extents as the parent's, where the parent's manifest has
 //     the same digest, is the parent's verified chunk: nothing is read;
 //   - a range without written extents is zeros;
-//   - everything else is read back and hashed.
+//   - everything else is read back and compared: with the fingerprint of what this process verified
+//     by its digest and wrote, else with the digest.
 // So the cost follows what this arrival wrote, and a mistake of the shape, of its application or of
 // filling is found whatever its cause.
 // Lifecycle: construct, run() once, with no writer left and everything synced.
@@ -44,6 +45,7 @@ class LandingCheck {
   };
   std::vector<Window> windows() const;
   Status check_window(const Window& window, LandingCheckReport& report);
+  bool is_right(ByteView bytes, ChunkNumber number, const Digest& digest) const;
   Status read_back(const Window& window, std::span<const Digest> digests,
                    std::span<const bool> proven, LandingCheckReport& report);
 

@@ -1,13 +1,15 @@
 #include "extent_reader.h"
 
 #include <fmt/format.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <deque>
 #include <memory>
-#include <optional>
+#include <utility>
 
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
@@ -16,7 +18,11 @@ namespace icbd::source {
 namespace {
 
 // Bytes of one read: enough for the disk, small enough to be held a few times over.
-constexpr std::uint64_t run_length_max = 1024 * 1024;
+constexpr std::uint64_t run_length_max = DiskReader::stretch_max;
+// Reads of one request that are under way together.
+constexpr std::size_t runs_ahead = 4;
+// Smaller files are read through the page cache: a second open(2) costs more than it gains.
+constexpr std::uint64_t direct_file_min = 256 * 1024;
 
 // Nothing at all is zero too.
 bool is_zero(ByteView data) {
@@ -46,33 +52,76 @@ Result<bool> is_hole(int fd, ByteRange range) {
   return static_cast<std::uint64_t>(data) >= range.end();
 }
 
-// The bytes of a stretch; none if it is a hole.
-Result<std::optional<Bytes>> read_stretch(int fd, ByteRange range) {
-  ICBD_ASSIGN(const bool hole, is_hole(fd, range));
-  if (hole) return std::nullopt;
-  Bytes bytes(range.length);
-  ICBD_TRY(read_exactly_at(fd, bytes, range.offset));
-  return bytes;
+// True if all of the range is in the page cache already. False also where the kernel cannot tell.
+bool is_cached(int fd, ByteRange range) {
+  // Linux 6.5 (include/uapi/linux/mman.h); the C library has no name for it yet.
+  constexpr long cachestat = 451;
+  struct {
+    std::uint64_t offset, length;
+  } const asked{range.offset, range.length};
+  struct {
+    std::uint64_t cached, dirty, writeback, evicted, recently_evicted;
+  } answer{};
+  if (syscall(cachestat, fd, &asked, &answer, 0) != 0) return false;
+  const auto page = static_cast<std::uint64_t>(sysconf(_SC_PAGESIZE));
+  return answer.cached >= (range.end() + page - 1) / page - range.offset / page;
 }
 
-// `run` is one stretch of the file.
-Status read_run(const ServedFile& file, int fd, std::span<const Extent> run,
-                const std::function<Status(const ExtentData&)>& received) {
-  const std::uint64_t begin = run.front().range.offset;
-  const ByteRange whole{begin, run.back().range.end() - begin};
-  auto stretch = read_stretch(fd, whole);
-  if (!stretch)
-    return std::unexpected(stretch.error().with_context(fmt::format("\"{}\"", file.path)));
-  const bool hole = !stretch->has_value();
-  const auto buffer = std::make_shared<const Bytes>(std::move(*stretch).value_or(Bytes{}));
-  for (const Extent& extent : run) {
+using Received = std::function<Status(const ExtentData&)>;
+
+// A stretch of one file whose bytes are asked for, and perhaps on their way.
+struct Run {
+  const ServedFile* file = nullptr;
+  std::span<const Extent> extents;
+  OpenFile opened = {};
+  bool hole = false;
+  std::future<Result<DiskReader::Stretch>> on_its_way = {};
+
+  ByteRange range() const {
+    const std::uint64_t begin = extents.front().range.offset;
+    return {begin, extents.back().range.end() - begin};
+  }
+};
+
+Result<Run> begin_run(const ServedFile& file, OpenFiles& open_files,
+                      std::span<const Extent> extents, const ReadBy& read_by) {
+  Run run{.file = &file, .extents = extents};
+  const bool past_cache = read_by.disk != nullptr && read_by.priority != Priority::demand &&
+                          file.size >= direct_file_min;
+  ICBD_ASSIGN(run.opened, open_files.open(extents.front().file, file.path, past_cache));
+  const ByteRange range = run.range();
+  ICBD_ASSIGN(run.hole, is_hole(run.opened.cached->get(), range));
+  if (!run.hole && past_cache && run.opened.direct && !is_cached(run.opened.cached->get(), range))
+    run.on_its_way = read_by.disk->read(run.opened.direct, range);
+  return run;
+}
+
+Result<DiskReader::Stretch> bytes_of(Run& run) {
+  if (run.on_its_way.valid()) return run.on_its_way.get();
+  const ByteRange range = run.range();
+  const auto bytes = std::make_shared_for_overwrite<std::byte[]>(range.length);
+  const std::span<std::byte> buffer(bytes.get(), range.length);
+  ICBD_TRY(read_exactly_at(run.opened.cached->get(), buffer, range.offset));
+  return DiskReader::Stretch{.owner = bytes, .bytes = buffer};
+}
+
+Status deliver(Run& run, const Received& received) {
+  DiskReader::Stretch stretch;
+  if (!run.hole) {
+    auto bytes = bytes_of(run);
+    if (!bytes)
+      return std::unexpected(bytes.error().with_context(fmt::format("\"{}\"", run.file->path)));
+    stretch = std::move(*bytes);
+  }
+  const std::uint64_t begin = run.range().offset;
+  for (const Extent& extent : run.extents) {
     ExtentData data{.extent = extent, .owner = nullptr, .data = {}, .all_zero = true};
     const ByteView bytes =
-        hole ? ByteView()
-             : ByteView(*buffer).subspan(extent.range.offset - begin, extent.range.length);
+        run.hole ? ByteView()
+                 : stretch.bytes.subspan(extent.range.offset - begin, extent.range.length);
     if (!is_zero(bytes)) {
       data.all_zero = false;
-      data.owner = buffer;
+      data.owner = stretch.owner;
       data.data = bytes;
     }
     ICBD_TRY(received(data));
@@ -102,15 +151,21 @@ Status check_extent(std::span<const ServedFile> files, const Extent& extent) {
 }
 
 Status read_extents(std::span<const ServedFile> files, OpenFiles& open_files,
-                    std::span<const Extent> extents,
-                    const std::function<Status(const ExtentData&)>& received) {
-  while (!extents.empty()) {
-    const std::size_t count = run_of(extents);
-    const FileIndex index = extents.front().file;
-    const ServedFile& file = files[index.value()];
-    ICBD_ASSIGN(const auto fd, open_files.open(index, file.path));
-    ICBD_TRY(read_run(file, fd->get(), extents.first(count), received));
-    extents = extents.subspan(count);
+                    std::span<const Extent> extents, const ReadBy& read_by,
+                    const Received& received) {
+  std::deque<Run> runs;
+  while (!extents.empty() || !runs.empty()) {
+    while (!extents.empty() && runs.size() < runs_ahead) {
+      const std::size_t count = run_of(extents);
+      const ServedFile& file = files[extents.front().file.value()];
+      auto run = begin_run(file, open_files, extents.first(count), read_by);
+      if (!run) return std::unexpected(std::move(run).error());
+      runs.push_back(std::move(*run));
+      extents = extents.subspan(count);
+    }
+    Run run = std::move(runs.front());
+    runs.pop_front();
+    ICBD_TRY(deliver(run, received));
   }
   return {};
 }

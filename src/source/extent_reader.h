@@ -9,6 +9,7 @@
 
 #include "icbd/source/source.h"
 
+#include "disk_reader.h"
 #include "open_files.h"
 
 namespace icbd::source {
@@ -23,9 +24,17 @@ struct ServedFile {
 // invalid_argument unless the extent lies in one chunk of a regular file.
 Status check_extent(std::span<const ServedFile> files, const Extent& extent);
 
+// How the bytes are read.
+struct ReadBy {
+  // Reads what is not in the page cache, past it, several stretches at a time; null: nothing is.
+  DiskReader* disk = nullptr;
+  Priority priority = Priority::bulk;
+};
+
 // Calls `received` for each extent, in their order, on this thread. The extents were checked.
+// What readers wait for is read through the page cache: other caches' readers will want it too.
 Status read_extents(std::span<const ServedFile> files, OpenFiles& open_files,
-                    std::span<const Extent> extents,
+                    std::span<const Extent> extents, const ReadBy& read_by,
                     const std::function<Status(const ExtentData&)>& received);
 
 }  // namespace icbd::source

@@ -100,6 +100,17 @@ RepositorySource::RepositorySource(repository::Repository& repository) : reposit
 
 RepositorySource::~RepositorySource() = default;
 
+// Made when it is first needed: not every node is asked for bytes. Null if it cannot be had.
+DiskReader* RepositorySource::disk() {
+  const std::lock_guard lock(mutex_);
+  if (!disk_tried_) {
+    disk_tried_ = true;
+    if (auto queue = uring::make_queue())
+      if (auto reader = DiskReader::start(std::move(*queue))) disk_ = std::move(*reader);
+  }
+  return disk_.get();
+}
+
 std::shared_ptr<RepositorySource::OpenVersion> RepositorySource::find_open(const Digest& manifest) {
   const auto known = std::ranges::find_if(
       open_, [&](const auto& version) { return version->manifest() == manifest; });
@@ -192,13 +203,14 @@ Result<std::vector<Bytes>> RepositorySource::pages(const Digest& manifest,
 }
 
 Status RepositorySource::extents(const Digest& manifest, std::span<const Extent> extents,
-                                 Priority /*priority*/,
+                                 Priority priority,
                                  const std::function<Status(const ExtentData&)>& received) {
   ICBD_TRY(check_count("extents", extents.size(), limits::extents_per_request));
   ICBD_ASSIGN(const auto version, open(manifest));
   ICBD_ASSIGN(const auto* files, version->files());
   for (const Extent& extent : extents) ICBD_TRY(check_extent(*files, extent));
-  return read_extents(*files, version->open_files(), extents, received);
+  return read_extents(*files, version->open_files(), extents,
+                      {.disk = disk(), .priority = priority}, received);
 }
 
 }  // namespace icbd::source

@@ -4,15 +4,17 @@
 // read, so it takes no lock.
 // Guarantees: thread-safe. Once a reader has seen `done`, the chunk's bytes are in the staged file
 // and verified, or inherited from a verified parent. Nothing leaves `done`, except a chunk that the
-// check at landing finds damaged (revoke). Memory: one byte per chunk (128 KiB of file).
+// check at landing finds damaged (revoke). Memory: nine bytes per chunk (128 KiB of file).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
+#include "icbd/base/fingerprint.h"
 #include "icbd/base/types.h"
 #include "icbd/manifest/manifest.h"
 
@@ -49,6 +51,11 @@ class ChunkMap {
   // done -> pending: its bytes are not what they must be.
   void revoke(ChunkNumber chunk);
 
+  // What this process has verified by its digest and then written, to be compared at landing with
+  // what the filesystem has of it.
+  void remember_written(ChunkNumber chunk, Fingerprint bytes);
+  std::optional<Fingerprint> written(ChunkNumber chunk) const;
+
   // True if every chunk that `range` of the file touches is done.
   bool is_done(FileIndex file, ByteRange range) const;
   std::uint64_t done_count() const { return done_.load(std::memory_order_relaxed); }
@@ -56,6 +63,7 @@ class ChunkMap {
  private:
   std::vector<std::uint64_t> first_;  // of each entry, and one past the last
   std::unique_ptr<std::atomic<ChunkState>[]> states_;
+  std::unique_ptr<std::atomic<std::uint64_t>[]> written_;  // 0: not known
   std::atomic<std::uint64_t> done_ = 0;
 };
 

@@ -10,9 +10,11 @@
 
 namespace icbd::source {
 
+class DiskReader;
+
 // The repository must outlive it. Thread-safe. Keeps the most recently used versions open: their
-// root, entries and files, within a bound. Priorities make no difference here: whoever queues
-// requests before it decides what goes first.
+// root, entries and files, within a bound. What nobody waits for is read past the page cache, four
+// stretches of a request at a time. Who goes first is decided by whoever queues requests before it.
 class RepositorySource final : public Source {
  public:
   explicit RepositorySource(repository::Repository& repository);
@@ -28,13 +30,17 @@ class RepositorySource final : public Source {
  private:
   class OpenVersion;
   Result<std::shared_ptr<OpenVersion>> open(const Digest& manifest);
+  DiskReader* disk();
   // Null if it is not; with mutex_ held.
   std::shared_ptr<OpenVersion> find_open(const Digest& manifest);
 
   repository::Repository& repository_;
   const Uuid session_ = Uuid::random();
   std::mutex mutex_;
+  // Guarded by mutex_:
   std::list<std::shared_ptr<OpenVersion>> open_;  // most recently used first
+  std::unique_ptr<DiskReader> disk_;
+  bool disk_tried_ = false;
 };
 
 }  // namespace icbd::source

@@ -34,7 +34,7 @@ class ExtentReaderTest : public testing::Test {
   std::size_t reads_of(const std::vector<Extent>& extents) {
     std::vector<std::shared_ptr<const void>> owners;
     const Status read =
-        read_extents(files_, *open_files_, extents, [&](const ExtentData& data) -> Status {
+        read_extents(files_, *open_files_, extents, {}, [&](const ExtentData& data) -> Status {
           if (owners.empty() || owners.back() != data.owner) owners.push_back(data.owner);
           return {};
         });
@@ -66,12 +66,37 @@ TEST_F(ExtentReaderTest, OneReadIsAtMostAMebibyte) {
   EXPECT_EQ(reads_of(extents), 4u);
 }
 
+TEST_F(ExtentReaderTest, PastThePageCacheTheSameBytesCome) {
+  auto disk = DiskReader::start(uring::make_queue().value());
+  ASSERT_TRUE(disk) << disk.error().message();
+  std::vector<Extent> extents;
+  for (std::uint64_t i = 0; i < 32; i += 3) extents.push_back({FileIndex(0), {i * chunk, chunk}});
+  extents.push_back({FileIndex(0), {31 * chunk + 5, 1000}});
+  const auto whole = read_file(folder_->path() / "a", 4 << 20);
+  ASSERT_TRUE(whole);
+  ASSERT_TRUE(harness::shell_checked("sync " + (folder_->path() / "a").string()));
+  const auto a = open_files_->open(FileIndex(0), "a", false);
+  ASSERT_TRUE(a);
+  ASSERT_EQ(posix_fadvise(a->cached->get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  std::vector<Extent> delivered;
+  const Status read = read_extents(
+      files_, *open_files_, extents, {.disk = disk->get()}, [&](const ExtentData& data) -> Status {
+        delivered.push_back(data.extent);
+        const auto expected =
+            ByteView(*whole).subspan(data.extent.range.offset, data.extent.range.length);
+        EXPECT_TRUE(std::ranges::equal(data.data, expected)) << data.extent.range.offset;
+        return {};
+      });
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(delivered, extents) << "in their order";
+}
+
 TEST_F(ExtentReaderTest, AFileShorterThanItsManifestIsCorrupt) {
   files_[1].size = 2 << 20;
   const std::vector<Extent> extents = {{FileIndex(1), {chunk * 7, chunk}},
                                        {FileIndex(1), {chunk * 8, chunk}}};
-  const Status read =
-      read_extents(files_, *open_files_, extents, [](const ExtentData&) -> Status { return {}; });
+  const Status read = read_extents(files_, *open_files_, extents, {},
+                                   [](const ExtentData&) -> Status { return {}; });
   ASSERT_FALSE(read);
   EXPECT_EQ(read.error().code(), ErrorCode::corrupt);
   EXPECT_TRUE(read.error().message().starts_with("\"b\": ")) << read.error().message();

@@ -33,27 +33,37 @@ class OpenFilesTest : public testing::Test {
 
 TEST_F(OpenFilesTest, KeepsWhatWasUsedLast) {
   OpenFiles files(root_.get(), 2);
-  const auto a = files.open(FileIndex(1), "a");
+  const auto a = files.open(FileIndex(1), "a", false);
   ASSERT_TRUE(a) << a.error().message();
-  ASSERT_TRUE(files.open(FileIndex(2), "b"));
-  EXPECT_EQ(*files.open(FileIndex(1), "a"), *a) << "the same descriptor";
-  ASSERT_TRUE(files.open(FileIndex(3), "c"));
-  EXPECT_EQ(*files.open(FileIndex(1), "a"), *a) << "b was used longest ago";
+  ASSERT_TRUE(files.open(FileIndex(2), "b", false));
+  EXPECT_EQ(files.open(FileIndex(1), "a", false)->cached, a->cached) << "the same descriptor";
+  ASSERT_TRUE(files.open(FileIndex(3), "c", false));
+  EXPECT_EQ(files.open(FileIndex(1), "a", false)->cached, a->cached) << "b was used longest ago";
 }
 
 TEST_F(OpenFilesTest, WhatIsReadStaysOpen) {
   OpenFiles files(root_.get(), 1);
-  const auto a = files.open(FileIndex(1), "a");
-  ASSERT_TRUE(files.open(FileIndex(2), "b"));
-  EXPECT_GE(fcntl((*a)->get(), F_GETFD), 0);
-  EXPECT_NE(*files.open(FileIndex(1), "a"), *a);
+  const auto a = files.open(FileIndex(1), "a", false);
+  ASSERT_TRUE(files.open(FileIndex(2), "b", false));
+  EXPECT_GE(fcntl(a->cached->get(), F_GETFD), 0);
+  EXPECT_NE(files.open(FileIndex(1), "a", false)->cached, a->cached);
+}
+
+TEST_F(OpenFilesTest, IsOpenedPastThePageCacheIfAskedFor) {
+  OpenFiles files(root_.get(), 2);
+  EXPECT_EQ(files.open(FileIndex(1), "a", false)->direct, nullptr);
+  const auto b = files.open(FileIndex(2), "b", true);
+  ASSERT_TRUE(b) << b.error().message();
+  if (!b->direct) GTEST_SKIP() << "the filesystem of the temporary folder has no O_DIRECT";
+  EXPECT_NE(fcntl(b->direct->get(), F_GETFL) & O_DIRECT, 0);
+  EXPECT_EQ(fcntl(b->cached->get(), F_GETFL) & O_DIRECT, 0);
 }
 
 TEST_F(OpenFilesTest, NothingOutsideTheRootIsOpened) {
   OpenFiles files(root_.get(), 2);
   for (const char* path : {"../a", "/etc/passwd", "soft", "sd/file", "d/../../a"})
-    EXPECT_FALSE(files.open(FileIndex(1), path)) << path;
-  EXPECT_TRUE(files.open(FileIndex(1), "d/file"));
+    EXPECT_FALSE(files.open(FileIndex(1), path, false)) << path;
+  EXPECT_TRUE(files.open(FileIndex(1), "d/file", false));
 }
 
 }  // namespace

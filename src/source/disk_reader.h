@@ -1,0 +1,77 @@
+// Reads stretches of files past the page cache, many at a time.
+//
+// Purpose: one thread with one ring reads for all that ask, so that the disk always has several
+// reads to choose from, whoever waits for what. Reading past the page cache costs a fraction of the
+// processor time, and leaves in it what the machine's other work has there.
+// Lifecycle: start(); read() from any thread; the destructor fails what has not begun (`cancelled`)
+// and waits for what has. What was read lives as long as somebody holds it.
+// Guarantees: thread-safe. A stretch is delivered whole or not at all. Memory: `stretch_max` for
+// each stretch that was asked for and is still held by somebody: callers bound it.
+#pragma once
+
+#include <deque>
+#include <future>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <unordered_map>
+
+#include "icbd/base/buffer_pool.h"
+#include "icbd/base/bytes.h"
+#include "icbd/base/types.h"
+#include "icbd/base/unique_fd.h"
+#include "icbd/uring/queue.h"
+
+namespace icbd::source {
+
+class DiskReader {
+ public:
+  // The longest stretch of one read.
+  static constexpr std::uint64_t stretch_max = 1024 * 1024;
+
+  struct Stretch {
+    std::shared_ptr<const void> owner;
+    ByteView bytes;
+  };
+
+  static Result<std::unique_ptr<DiskReader>> start(std::unique_ptr<uring::Queue> queue);
+  ~DiskReader();
+  DiskReader(const DiskReader&) = delete;
+  DiskReader& operator=(const DiskReader&) = delete;
+
+  // `file` was opened with O_DIRECT, or not: then this is an ordinary read in the background. The
+  // range is at most stretch_max long. `corrupt` if the file ends before the range does.
+  std::future<Result<Stretch>> read(std::shared_ptr<const unique_fd> file, ByteRange range);
+
+ private:
+  // One stretch on its way. A read may come out short, so it may take several.
+  struct Job {
+    std::shared_ptr<const unique_fd> file;
+    ByteRange range;
+    ByteRange aligned;  // what is read for it: whole sectors
+    BufferPool::Buffer buffer = {};
+    std::uint64_t done = 0;     // bytes of `aligned`, whole sectors
+    std::uint64_t reached = 0;  // with what came of the next sector
+    std::promise<Result<Stretch>> promise = {};
+  };
+
+  explicit DiskReader(std::unique_ptr<uring::Queue> queue);
+  void run(const std::stop_token& stop);
+  void begin_what_waits();
+  void continue_job(uring::Token token);
+  void completed(const uring::Completion& completion);
+  void fail_all(const Error& error);
+  static void deliver(Job& job);
+
+  BufferPool pool_;
+  std::mutex mutex_;
+  std::deque<Job> waiting_;  // guarded by mutex_
+  bool closed_ = false;      // guarded by mutex_
+  // Of the reading thread; others wake it with mutex_ held, and not once it is closed.
+  std::unique_ptr<uring::Queue> queue_;
+  std::unordered_map<uring::Token, Job> under_way_;
+  uring::Token next_token_ = 0;
+  std::jthread thread_;  // last: it uses all of the above
+};
+
+}  // namespace icbd::source

@@ -10,12 +10,17 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// One request. Large enough to hide a round trip with three of them under way on a local network,
-// small enough that a reader behind one is not felt.
-constexpr std::uint64_t batch_bytes = 2 * 1024 * 1024;
+// One request. Together, those under way fill a fast link with a long round trip (1 Gb/s and 100
+// ms: 12 MB); on a slow link they are small, so that what is asked for is here soon, and little is
+// lost when the transfer ends.
+constexpr std::uint64_t smallest_batch = 512 * 1024;
+constexpr std::uint64_t first_batch = 2 * 1024 * 1024;
+constexpr std::uint64_t largest_batch = 4 * 1024 * 1024;
+constexpr std::chrono::duration<double> batch_time = 250ms;
+constexpr auto rate_window = 200ms;
 constexpr std::size_t batch_chunks = 512;  // of small files
-constexpr unsigned workers = 3;
-constexpr std::size_t queued_batches = 2;
+constexpr unsigned workers = 8;
+constexpr std::size_t queued_batches = 1;
 // A crash costs at most this much fetched again.
 constexpr std::uint64_t checkpoint_bytes = 256 * 1024 * 1024;
 constexpr auto checkpoint_interval = 5s;
@@ -38,7 +43,10 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
       last_checkpoint_(clock.now()),
       stored_at_checkpoint_(filler.counters().bytes_stored),
       stored_at_room_check_(stored_at_checkpoint_),
-      fetched_at_pace_(filler.counters().bytes_fetched) {}
+      fetched_at_pace_(filler.counters().bytes_fetched),
+      batch_goal_(first_batch),
+      rate_begin_(clock.now()),
+      fetched_at_rate_(filler.counters().bytes_fetched) {}
 
 Status BulkFill::run(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
@@ -156,7 +164,7 @@ Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
       continue;
     }
     batch_size_ += content_.entry(file).chunk_range(chunk).length;
-    if (batch_size_ >= batch_bytes || batch_.size() >= batch_chunks) ICBD_TRY(push_batch(stop));
+    if (batch_size_ >= batch_goal_ || batch_.size() >= batch_chunks) ICBD_TRY(push_batch(stop));
   }
   return {};
 }
@@ -165,6 +173,7 @@ Status BulkFill::push_batch(const std::stop_token& stop) {
   ICBD_TRY(maybe_checkpoint());
   ICBD_TRY(maybe_check_room());
   pace(stop);
+  set_batch_goal();
   if (batch_.empty()) return {};
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failure_ || batches_.size() < queued_batches; });
@@ -173,6 +182,19 @@ Status BulkFill::push_batch(const std::stop_token& stop) {
   batch_size_ = 0;
   changed_.notify_all();
   return {};
+}
+
+// By what came lately.
+void BulkFill::set_batch_goal() {
+  const auto now = clock_.now();
+  if (now - rate_begin_ < rate_window) return;
+  const std::uint64_t fetched = filler_.counters().bytes_fetched;
+  const auto came = static_cast<double>(fetched - fetched_at_rate_);
+  const double rate = came / std::chrono::duration<double>(now - rate_begin_).count();
+  rate_begin_ = now;
+  fetched_at_rate_ = fetched;
+  batch_goal_ = std::clamp(static_cast<std::uint64_t>(rate * batch_time.count()), smallest_batch,
+                           largest_batch);
 }
 
 // The limit is for all arrivals together, and what readers fetched of this one counts too.

@@ -3,7 +3,7 @@
 // Lifecycle: construct, run() once. A planner (the calling thread) resolves files, fills locally
 // what it can and hands batches to a few workers, each of which asks the source, verifies and
 // stores; so that one batch is on the wire while another is hashed and a third written.
-// Batches are small, so that a reader that needs a chunk of one does not wait long.
+// The size of a batch follows the rate at which bytes come.
 #pragma once
 
 #include <atomic>
@@ -49,6 +49,7 @@ class BulkFill {
   Status fill_left_to_readers(std::stop_token stop);
   Status push_batch(const std::stop_token& stop);
   void pace(const std::stop_token& stop);
+  void set_batch_goal();
   void work();
   Status wait_until_drained();
   Status maybe_checkpoint();
@@ -65,6 +66,9 @@ class BulkFill {
   std::uint64_t stored_at_checkpoint_ = 0;
   std::uint64_t stored_at_room_check_ = 0;
   std::uint64_t fetched_at_pace_ = 0;
+  std::uint64_t batch_goal_;
+  Clock::TimePoint rate_begin_;
+  std::uint64_t fetched_at_rate_ = 0;
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
   std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn

@@ -152,11 +152,12 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
       ICBD_TRY(keep_descriptor(rest_descriptor, rest_socket.get()));
   }
   ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
-  state.source.emplace(wire::tcp_connector(configuration.master_data, connect_timeout),
-                       wire::RemoteSourceOptions{.node_name = configuration.node_name.empty()
-                                                                  ? host_name()
-                                                                  : configuration.node_name},
-                       logger);
+  state.source.emplace(
+      wire::tcp_connector(configuration.master_data, connect_timeout),
+      wire::RemoteSourceOptions{
+          .node_name = configuration.node_name.empty() ? host_name() : configuration.node_name,
+          .packing = configuration.packing},
+      logger);
   replicator::ReplicatorOptions options = options_of(configuration);
   options.ask_source_first = !goes_on;
   state.replicator.emplace(*state.repository, *state.source, state.clock, options, logger);

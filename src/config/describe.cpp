@@ -37,6 +37,9 @@ struct FormatValue {
   }
   std::string operator()(const NodeNameTarget& target) const { return quote(*target.value); }
   std::string operator()(const TextTarget& target) const { return quote(*target.value); }
+  std::string operator()(const CodecTarget& target) const {
+    return quote(*target.value ? codec::to_string(**target.value) : "auto");
+  }
   std::string operator()(const DurationTarget& target) const {
     return fmt::format("{}", seconds(*target.value));
   }
@@ -63,6 +66,9 @@ struct FormatRange {
     return "A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
   }
   std::string operator()(const TextTarget&) const { return "one line of text"; }
+  std::string operator()(const CodecTarget&) const {
+    return "auto, none, lz4, snappy, zlib, zstd, with a level as in zstd:3";
+  }
   std::string operator()(const DurationTarget& target) const {
     return fmt::format("{} to {} seconds", seconds(target.min), seconds(target.max));
   }

@@ -204,6 +204,19 @@ struct ReadValue {
     return {};
   }
 
+  Fault operator()(const CodecTarget& target) const {
+    std::string text;
+    if (Fault fault = read_text(node, text)) return fault;
+    if (text == "auto") {
+      target.value->reset();
+      return {};
+    }
+    const auto setting = codec::parse_setting(text);
+    if (!setting) return fmt::format("must be \"auto\" or a codec: {}", setting.error().message());
+    *target.value = *setting;
+    return {};
+  }
+
   Fault operator()(const TextTarget& target) const {
     std::string text;
     if (Fault fault = read_text(node, text)) return fault;

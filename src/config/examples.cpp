@@ -112,6 +112,9 @@ fill_threshold = "1 MiB"
 # Bytes a second that are fetched in the background, or "10 MiB"; 0: no limit. What somebody waits
 # for is not limited.
 bandwidth_limit = 0
+# How the master packs what it sends: "auto" chooses by what the link, the processors and the data
+# are found to do; or "none", "lz4", "snappy", "zlib:1", "zstd:3" and so on.
+codec = "auto"
 
 [policy]
 # Parts of a Linux root tree that are accepted from the master. They can do no harm here: the

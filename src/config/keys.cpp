@@ -24,7 +24,7 @@ bool takes_text(const decltype(Key::target)& target) {
          std::holds_alternative<ChoiceTarget>(target) ||
          std::holds_alternative<UuidTarget>(target) ||
          std::holds_alternative<NodeNameTarget>(target) ||
-         std::holds_alternative<TextTarget>(target);
+         std::holds_alternative<TextTarget>(target) || std::holds_alternative<CodecTarget>(target);
 }
 
 std::string label(const Key& key) {
@@ -69,6 +69,7 @@ std::vector<Key> keys_of(Cache& cache) {
       reloadable({"fetch", "fill", ChoiceTarget{&cache.fill, fill_modes}}),
       reloadable({"fetch", "fill_threshold", SizeTarget{&cache.fill_threshold, largest_size}}),
       reloadable({"fetch", "bandwidth_limit", SizeTarget{&cache.bandwidth_limit, largest_size}}),
+      {"fetch", "codec", CodecTarget{&cache.packing}},
       {"policy", "device_nodes", FlagTarget{&cache.allow_device_nodes}},
       {"policy", "setuid", FlagTarget{&cache.allow_setuid}},
       {"policy", "security_xattrs", FlagTarget{&cache.allow_security_xattrs}},

@@ -60,6 +60,10 @@ struct NodeNameTarget {
 struct TextTarget {
   std::string* value;
 };
+// How bytes are packed: "auto", or one of codec::parse_setting().
+struct CodecTarget {
+  std::optional<codec::Setting>* value;  // none: "auto"
+};
 struct DurationTarget {
   std::chrono::milliseconds* value;
   std::chrono::milliseconds min;
@@ -70,7 +74,7 @@ struct Key {
   std::string_view table;  // "" for the top level
   std::string_view name;
   std::variant<FlagTarget, PathTarget, PeerTarget, DirectoriesTarget, ListenTarget, ChoiceTarget,
-               SizeTarget, UuidTarget, NodeNameTarget, TextTarget, DurationTarget>
+               SizeTarget, UuidTarget, NodeNameTarget, TextTarget, CodecTarget, DurationTarget>
       target;
   bool required = false;
   bool reloadable = false;  // can change while the daemon runs

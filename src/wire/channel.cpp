@@ -7,6 +7,11 @@ Error stopped_error() {
   return Error(ErrorCode::cancelled, "the connection to the master is being closed");
 }
 
+std::vector<codec::Algorithm> unpackable() {
+  using enum codec::Algorithm;
+  return {lz4, snappy, zlib, zstd};
+}
+
 }  // namespace
 
 Channel::Channel(ChannelKind kind, const Environment& environment)
@@ -60,7 +65,9 @@ Result<std::shared_ptr<Connection>> Channel::connect() {
   ICBD_ASSIGN(const Hello peer, connection->greet({.protocol = protocol_version,
                                                    .role = NodeRole::cache,
                                                    .channel = kind_,
-                                                   .node_name = environment_.options.node_name}));
+                                                   .node_name = environment_.options.node_name,
+                                                   .packing = environment_.options.packing,
+                                                   .unpacks = unpackable()}));
   environment_.logger->info("connected to the master {} for {}", peer.node_name, to_string(kind_));
   return connection;
 }

@@ -169,7 +169,10 @@ Reply::~Reply() {
 }
 
 Result<IncomingFrame> Reply::next() {
-  ICBD_ASSIGN(IncomingFrame frame, connection_->next(*pending_));
+  ICBD_ASSIGN(IncomingFrame packed, connection_->next(*pending_));
+  auto unpacked = unpacker_.unpack(std::move(packed), connection_->socket_.buffers());
+  if (!unpacked) return refuse(std::move(unpacked).error());
+  IncomingFrame frame = std::move(*unpacked);
   if (frame.header.type == FrameType::error) return std::unexpected(decode_error(frame.payload));
   return frame;
 }

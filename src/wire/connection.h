@@ -21,6 +21,7 @@
 
 #include "frame_socket.h"
 #include "messages.h"
+#include "unpacker.h"
 
 namespace icbd::wire {
 
@@ -78,8 +79,8 @@ class Reply {
   Reply& operator=(Reply&&) = delete;
   ~Reply();
 
-  // Blocks for the next frame. An error frame, a lost connection and a stall are errors. Asking
-  // on after the last frame is a bug.
+  // Blocks for the next frame, and unpacks it. An error frame, a lost connection and a stall are
+  // errors. Asking on after the last frame is a bug.
   Result<IncomingFrame> next();
   // What the peer sent is not a valid reply: closes the connection and returns the error.
   std::unexpected<Error> refuse(Error reason);
@@ -87,6 +88,7 @@ class Reply {
  private:
   std::shared_ptr<Connection> connection_;
   std::shared_ptr<Connection::Pending> pending_;
+  Unpacker unpacker_;  // on the thread of whoever asked: several replies are unpacked at a time
 };
 
 }  // namespace icbd::wire

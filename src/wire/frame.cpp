@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <memory>
 
+#include "icbd/codec/codec.h"
+
 namespace icbd::wire {
 namespace {
 
@@ -42,7 +44,7 @@ std::array<std::byte, frame_header_size> encode_frame_header(const FrameHeader& 
   writer.write(header.codec);
   writer.write(header.flags);
   writer.write(static_cast<std::uint32_t>(length));
-  writer.write(static_cast<std::uint32_t>(length));
+  writer.write(header.codec == 0 ? static_cast<std::uint32_t>(length) : header.plain_length);
   writer.write(header.request_id);
   writer.write(header.sequence);
   writer.write(std::uint64_t{0});
@@ -80,12 +82,11 @@ Result<FrameHeader> decode_frame_header(std::span<const std::byte, frame_header_
       length > limits::frame_payload)
     return fail(ErrorCode::corrupt, fmt::format("a frame claims {} bytes, more than the {} allowed",
                                                 length, limits::frame_payload));
-  if (header.codec != 0)
-    return fail(ErrorCode::unsupported,
-                fmt::format("a frame is packed with codec {}, which this release does not know",
-                            header.codec));
-  if (header.plain_length != header.payload_length)
-    return fail(ErrorCode::corrupt, "an unpacked frame has two different lengths");
+  ICBD_TRY(codec::parse_algorithm(header.codec));
+  if (header.codec == 0 && header.plain_length != header.payload_length)
+    return fail(ErrorCode::corrupt, "a plain frame has two different lengths");
+  if (header.codec != 0 && header.payload_length >= header.plain_length)
+    return fail(ErrorCode::corrupt, "a packed frame is no shorter than what it holds");
   if ((header.flags & ~flag_more) != 0)
     return fail(ErrorCode::corrupt, fmt::format("a frame has unknown flags ({:#x})", header.flags));
   return header;

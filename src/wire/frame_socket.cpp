@@ -1,6 +1,8 @@
 #include "frame_socket.h"
 
 #include <fmt/format.h>
+#include <linux/tcp.h>  // netinet/tcp.h knows less of tcp_info
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -14,6 +16,9 @@ namespace icbd::wire {
 namespace {
 
 using std::chrono::steady_clock;
+
+// Less than this in the time of a stall is none: a megabyte would take hours.
+constexpr std::size_t progress_bytes = 4096;
 
 // Drops what was sent from the front of the list.
 void advance(std::span<iovec>& pieces, std::size_t sent) {
@@ -68,7 +73,11 @@ Status FrameSocket::send(const OutgoingFrame& frame, std::span<const ByteView> p
   if (length > limits::frame_payload)
     return fail(ErrorCode::too_large, fmt::format("a frame of {} bytes is over the limit of {}",
                                                   length, limits::frame_payload));
-  FrameHeader header{.type = frame.type, .flags = frame.flags, .request_id = frame.request_id};
+  FrameHeader header{.type = frame.type,
+                     .codec = frame.codec,
+                     .flags = frame.flags,
+                     .plain_length = frame.plain_length,
+                     .request_id = frame.request_id};
   const std::lock_guard lock(send_mutex_);
   header.sequence = send_sequence_++;
   const auto encoded = encode_frame_header(header, pieces);
@@ -93,7 +102,8 @@ Status FrameSocket::receive_exactly(std::span<std::byte> buffer, bool at_frame_s
                                               ? "the peer closed the connection"
                                               : "the peer closed the connection within a frame");
     traffic_.received.fetch_add(static_cast<std::uint64_t>(got), std::memory_order_relaxed);
-    last_progress_.store(steady_clock::now(), std::memory_order_relaxed);
+    received_unnoted_ += static_cast<std::size_t>(got);
+    if (received_unnoted_ >= progress_bytes) note_progress();
     buffer = buffer.subspan(static_cast<std::size_t>(got));
   }
   return {};
@@ -104,18 +114,17 @@ Result<IncomingFrame> FrameSocket::receive() {
   ICBD_TRY(receive_exactly(encoded, true));
   IncomingFrame frame;
   ICBD_ASSIGN(frame.header, decode_frame_header(encoded));
-  // Not set to zero first: the payload is received over all of it.
-  const auto buffer = std::make_shared_for_overwrite<std::byte[]>(frame.header.payload_length);
-  const std::span<std::byte> payload(buffer.get(), frame.header.payload_length);
-  ICBD_TRY(receive_exactly(payload, false));
-  ICBD_TRY(check_frame(encoded, payload));
+  const PayloadBuffer buffer = buffers_.take(frame.header.payload_length);
+  ICBD_TRY(receive_exactly(buffer.bytes, false));
+  ICBD_TRY(check_frame(encoded, buffer.bytes));
   if (frame.header.sequence != receive_sequence_)
     return fail(ErrorCode::corrupt,
                 fmt::format("frame {} came where frame {} was due: one was lost or repeated",
                             frame.header.sequence, receive_sequence_));
   ++receive_sequence_;
-  frame.payload = payload;
-  frame.buffer = buffer;
+  frame.payload = buffer.bytes;
+  frame.buffer = buffer.owner;
+  note_progress();
   return frame;
 }
 
@@ -129,6 +138,31 @@ Status FrameSocket::set_receive_timeout(std::chrono::milliseconds timeout) {
 
 Status FrameSocket::set_send_timeout(std::chrono::milliseconds timeout) {
   return set_timeout(socket_.get(), SO_SNDTIMEO, timeout);
+}
+
+void FrameSocket::note_progress() {
+  received_unnoted_ = 0;
+  last_progress_.store(steady_clock::now(), std::memory_order_relaxed);
+}
+
+// Each is a hint: a connection of another kind does without.
+void FrameSocket::limit_unsent(int bytes) {
+  setsockopt(socket_.get(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+}
+
+void FrameSocket::limit_rate(std::uint64_t bytes_per_second) {
+  setsockopt(socket_.get(), SOL_SOCKET, SO_MAX_PACING_RATE, &bytes_per_second,
+             sizeof bytes_per_second);
+}
+
+std::optional<LinkSample> FrameSocket::link_sample() const {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (getsockopt(socket_.get(), IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return std::nullopt;
+  return LinkSample{.round_trip = std::chrono::microseconds(info.tcpi_rtt),
+                    .shortest_round_trip = std::chrono::microseconds(info.tcpi_min_rtt),
+                    .delivered_per_second = info.tcpi_delivery_rate,
+                    .sender_limited = info.tcpi_delivery_rate_app_limited != 0};
 }
 
 steady_clock::time_point FrameSocket::last_progress() const {

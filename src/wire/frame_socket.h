@@ -15,12 +15,16 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 
 #include "icbd/base/bytes.h"
 #include "icbd/base/error.h"
 #include "icbd/base/unique_fd.h"
 #include "icbd/wire/frame.h"
+
+#include "pace.h"
+#include "payload_buffers.h"
 
 namespace icbd::wire {
 
@@ -34,11 +38,13 @@ struct OutgoingFrame {
   FrameType type{};
   std::uint32_t request_id = 0;
   std::uint8_t flags = 0;
+  std::uint8_t codec = 0;          // what the payload was packed with
+  std::uint32_t plain_length = 0;  // if it was
 };
 
 struct IncomingFrame {
   FrameHeader header;
-  std::shared_ptr<const std::byte[]> buffer;  // keeps `payload` alive
+  std::shared_ptr<const void> buffer;  // keeps `payload` alive
   ByteView payload;
 };
 
@@ -56,17 +62,30 @@ class FrameSocket {
   // A call that moves no byte for so long fails `timed_out`; 0: for ever, as at first.
   Status set_receive_timeout(std::chrono::milliseconds timeout);
   Status set_send_timeout(std::chrono::milliseconds timeout);
-  // When a byte was last received.
+  // When it was last seen that the peer goes on: with the end of a frame, and with each 4 KiB of
+  // one. A peer that gives a byte now and then makes none.
   std::chrono::steady_clock::time_point last_progress() const;
+
+  // What a TCP connection has not put on the wire yet is bounded by so much; no effect on others.
+  void limit_unsent(int bytes);
+  // Bytes per second, of TCP.
+  void limit_rate(std::uint64_t bytes_per_second);
+  // None if it is not TCP.
+  std::optional<LinkSample> link_sample() const;
+
+  const PayloadBuffers& buffers() const { return buffers_; }
 
  private:
   Status receive_exactly(std::span<std::byte> buffer, bool at_frame_start);
+  void note_progress();
 
   unique_fd socket_;
   TrafficCounters traffic_;
   std::mutex send_mutex_;
   std::uint32_t send_sequence_ = 0;     // guarded by send_mutex_
   std::uint32_t receive_sequence_ = 0;  // of the receiving thread
+  std::size_t received_unnoted_ = 0;    // as this
+  PayloadBuffers buffers_;
   std::atomic<std::chrono::steady_clock::time_point> last_progress_;
 };
 

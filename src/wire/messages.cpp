@@ -183,6 +183,10 @@ Bytes encode(const Hello& hello) {
   writer.write(static_cast<std::uint8_t>(hello.role));
   writer.write(static_cast<std::uint8_t>(hello.channel));
   writer.write_text(std::string_view(hello.node_name).substr(0, limits::name_length));
+  writer.write_text(hello.packing ? codec::to_string(*hello.packing) : "");
+  writer.write(static_cast<std::uint32_t>(hello.unpacks.size()));
+  for (const codec::Algorithm algorithm : hello.unpacks)
+    writer.write(static_cast<std::uint8_t>(algorithm));
   return writer.take();
 }
 
@@ -195,6 +199,16 @@ Result<Hello> decode_hello(ByteView payload) {
   const auto role = reader.read<std::uint8_t>();
   const auto channel = reader.read<std::uint8_t>();
   hello.node_name = reader.read_text(limits::name_length);
+  const std::string packing = reader.read_text(hello_setting_length);
+  const auto algorithms = read_count(reader, 1, hello_algorithms);
+  if (!algorithms) return malformed("hello");
+  for (std::size_t i = 0; i < *algorithms; ++i)
+    if (const auto known = codec::parse_algorithm(reader.read<std::uint8_t>()))
+      hello.unpacks.push_back(*known);
+  if (!packing.empty()) {
+    // A setting that only a later release has: it gets what suits the link instead.
+    if (const auto setting = codec::parse_setting(packing)) hello.packing = *setting;
+  }
   if (!reader.complete() || !is_between(role, NodeRole::master, NodeRole::cache) ||
       !is_between(channel, ChannelKind::control, ChannelKind::bulk))
     return malformed("hello");

@@ -13,6 +13,7 @@
 
 #include "icbd/base/bytes.h"
 #include "icbd/base/error.h"
+#include "icbd/codec/codec.h"
 #include "icbd/source/source.h"
 
 namespace icbd::wire {
@@ -33,6 +34,9 @@ inline constexpr std::size_t extents_per_frame = 1000;
 enum class NodeRole : std::uint8_t { master = 1, cache = 2 };
 enum class ChannelKind : std::uint8_t { control = 1, demand = 2, bulk = 3 };
 std::string_view to_string(ChannelKind kind);
+// More than there are; those of later releases are passed over.
+inline constexpr std::size_t hello_algorithms = 64;
+inline constexpr std::size_t hello_setting_length = 32;
 
 // Both hello and its reply. `protocol` comes first for ever: where it differs, the rest is not
 // looked at.
@@ -41,6 +45,10 @@ struct Hello {
   NodeRole role = NodeRole::cache;
   ChannelKind channel = ChannelKind::control;
   std::string node_name;
+  // How answers are to be packed; none: as suits the link and the data.
+  std::optional<codec::Setting> packing = {};
+  // What this side can unpack, beside what is plain.
+  std::vector<codec::Algorithm> unpacks = {};
 };
 Bytes encode(const Hello& hello);
 Result<Hello> decode_hello(ByteView payload);

@@ -1,69 +1,48 @@
-// The answering side of one connection.
+#include "serve_connection.h"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-
-#include "icbd/wire/server.h"
+#include <optional>
 
 #include "address.h"
+#include "extent_stream.h"
 #include "frame_socket.h"
 #include "messages.h"
+#include "packing_sender.h"
 
 namespace icbd::wire {
 namespace {
 
 // A peer that connects and says nothing holds a thread no longer than this.
 constexpr std::chrono::milliseconds hello_timeout{10'000};
+// Of shapes, catalogs and pages where nothing else was asked for: faster than most links.
+constexpr codec::Setting default_packing{.algorithm = codec::Algorithm::lz4};
 
-// Packs extents into frames. What a frame refers to is kept alive until it is sent; nothing is
-// copied but into the socket.
-class ExtentPacker {
- public:
-  ExtentPacker(FrameSocket& socket, std::uint32_t request_id)
-      : socket_(socket), request_id_(request_id) {}
+bool is_unpacked_by(const Hello& peer, codec::Algorithm algorithm) {
+  return algorithm == codec::Algorithm::none ||
+         std::ranges::find(peer.unpacks, algorithm) != peer.unpacks.end();
+}
 
-  Status add(const source::ExtentData& data) {
-    if (data.all_zero ? !data.data.empty() : data.data.size() != data.extent.range.length)
-      return fail(ErrorCode::internal, "the source delivered an extent of another length");
-    if (bytes_ + data.data.size() > data_frame_bytes || batch_.size() == extents_per_frame)
-      ICBD_TRY(flush());
-    // The source may go on to reuse what it owns itself once this call returns.
-    if (!data.owner && !data.data.empty()) return add_copy(data);
-    batch_.push_back(data);
-    bytes_ += data.data.size();
-    return {};
-  }
+// What the peer asked for, if it can unpack that itself.
+std::optional<codec::Setting> packing_for(const Hello& peer) {
+  if (peer.packing && !is_unpacked_by(peer, peer.packing->algorithm)) return codec::Setting{};
+  return peer.packing;
+}
 
-  Status flush() {
-    if (batch_.empty()) return {};
-    const Bytes table = encode_extents_table(batch_);
-    std::vector<ByteView> pieces{table};
-    for (const source::ExtentData& data : batch_) pieces.push_back(data.data);
-    ICBD_TRY(socket_.send({.type = FrameType::extents_reply, .request_id = request_id_}, pieces));
-    batch_.clear();
-    bytes_ = 0;
-    return {};
-  }
-
- private:
-  Status add_copy(const source::ExtentData& data) {
-    const auto copy = std::make_shared<Bytes>(data.data.begin(), data.data.end());
-    batch_.push_back({.extent = data.extent, .owner = copy, .data = *copy, .all_zero = false});
-    bytes_ += copy->size();
-    return {};
-  }
-
-  FrameSocket& socket_;
-  const std::uint32_t request_id_;
-  std::vector<source::ExtentData> batch_;
-  std::size_t bytes_ = 0;
-};
+std::vector<codec::Candidate> candidates_for(const Hello& peer) {
+  std::vector<codec::Candidate> candidates = codec::default_candidates();
+  std::erase_if(candidates, [&](const codec::Candidate& candidate) {
+    return !is_unpacked_by(peer, candidate.setting.algorithm);
+  });
+  return candidates;
+}
 
 // A shape comes in pieces as small as a pipe's buffer: they are put together into larger frames.
 class ShapeSender {
  public:
-  ShapeSender(FrameSocket& socket, std::uint32_t request_id)
-      : socket_(socket), request_id_(request_id) {}
+  ShapeSender(PackingSender& sender, std::uint32_t request_id)
+      : sender_(sender), request_id_(request_id) {}
 
   Status add(ByteView piece) {
     while (!piece.empty()) {
@@ -77,13 +56,13 @@ class ShapeSender {
 
   Status flush() {
     if (waiting_.empty()) return {};
-    ICBD_TRY(socket_.send({.type = FrameType::shape_data, .request_id = request_id_}, waiting_));
+    ICBD_TRY(sender_.send({.type = FrameType::shape_data, .request_id = request_id_}, waiting_));
     waiting_.clear();
     return {};
   }
 
  private:
-  FrameSocket& socket_;
+  PackingSender& sender_;
   const std::uint32_t request_id_;
   Bytes waiting_;
 };
@@ -92,9 +71,9 @@ class ShapeSender {
 // means that the connection is of no more use; what the source refuses is answered instead.
 class Session {
  public:
-  Session(FrameSocket& socket, source::Source& source, ServerCounters& counters,
-          const Logger& logger)
-      : socket_(socket), source_(source), counters_(counters), logger_(logger) {}
+  Session(FrameSocket& socket, source::Source& source, ExtentEngine& engine,
+          ServerCounters& counters, const Logger& logger)
+      : socket_(socket), source_(source), engine_(engine), counters_(counters), logger_(logger) {}
 
   Status greet();
   Status serve();
@@ -111,9 +90,13 @@ class Session {
 
   FrameSocket& socket_;
   source::Source& source_;
+  ExtentEngine& engine_;
   ServerCounters& counters_;
   const Logger& logger_;
   std::string peer_ = "a peer that has not said its name";
+  // Both from hello on.
+  std::optional<PackingSender> sender_;
+  std::optional<ExtentStream> extents_;
 };
 
 Status Session::greet() {
@@ -135,6 +118,11 @@ Status Session::greet() {
                             hello.protocol, protocol_version));
   peer_ = fmt::format("{} ({})", hello.node_name, to_string(hello.channel));
   logger_->info("{} connected", peer_);
+  const auto packing = packing_for(hello);
+  const bool unpacks_default = is_unpacked_by(hello, default_packing.algorithm);
+  sender_.emplace(socket_, packing.value_or(unpacks_default ? default_packing : codec::Setting{}));
+  extents_.emplace(socket_, engine_,
+                   ExtentStream::Packing{.wanted = packing, .candidates = candidates_for(hello)});
   return socket_.set_receive_timeout(std::chrono::milliseconds(0));
 }
 
@@ -177,7 +165,7 @@ Status Session::answer_catalog(const IncomingFrame& request) {
 Status Session::answer_shape(const IncomingFrame& request) {
   ICBD_ASSIGN(const source::ShapeRequest asked, decode_shape_request(request.payload));
   const std::uint32_t id = request.header.request_id;
-  ShapeSender sender(socket_, id);
+  ShapeSender sender(*sender_, id);
   Status sent;  // what the sink saw of the connection, apart from what the source says
   const source::ShapeSink sink{.begin =
                                    [&](const source::ShapeBegin& begin) {
@@ -209,25 +197,16 @@ Status Session::answer_pages(const IncomingFrame& request) {
 
 Status Session::answer_extents(const IncomingFrame& request) {
   ICBD_ASSIGN(const ExtentsRequest asked, decode_extents_request(request.payload));
-  const std::uint32_t id = request.header.request_id;
-  ExtentPacker packer(socket_, id);
-  Status sent;
-  const Status done =
-      source_.extents(asked.manifest, asked.extents, asked.priority,
-                      [&](const source::ExtentData& data) { return sent = packer.add(data); });
-  ICBD_TRY(sent);
-  if (!done) return send_error(id, done.error());
-  ICBD_TRY(packer.flush());
-  return socket_.send({.type = FrameType::extents_end, .request_id = id});
+  return extents_->answer(request.header.request_id, asked);
 }
 
 Status Session::send_whole(FrameType type, std::uint32_t request_id, ByteView payload) {
   while (payload.size() > data_frame_bytes) {
-    ICBD_TRY(socket_.send({.type = type, .request_id = request_id, .flags = flag_more},
-                          payload.first(data_frame_bytes)));
+    ICBD_TRY(sender_->send({.type = type, .request_id = request_id, .flags = flag_more},
+                           payload.first(data_frame_bytes)));
     payload = payload.subspan(data_frame_bytes);
   }
-  return socket_.send({.type = type, .request_id = request_id}, payload);
+  return sender_->send({.type = type, .request_id = request_id}, payload);
 }
 
 Status Session::send_error(std::uint32_t request_id, const Error& error) {
@@ -237,11 +216,11 @@ Status Session::send_error(std::uint32_t request_id, const Error& error) {
 
 }  // namespace
 
-void serve_connection(unique_fd socket, source::Source& source, ServerCounters& counters,
-                      const Logger& logger) {
+void serve_connection(unique_fd socket, source::Source& source, ExtentEngine& engine,
+                      ServerCounters& counters, const Logger& logger) {
   tune_connection(socket.get());
   FrameSocket frames(std::move(socket), {counters.bytes_sent, counters.bytes_received});
-  Session session(frames, source, counters, logger);
+  Session session(frames, source, engine, counters, logger);
   counters.connections.fetch_add(1, std::memory_order_relaxed);
   Status ended = session.greet();
   if (ended) ended = session.serve();

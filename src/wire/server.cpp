@@ -9,8 +9,10 @@
 #include <mutex>
 #include <thread>
 
+#include "extent_engine.h"
 #include "frame_socket.h"
 #include "messages.h"
+#include "serve_connection.h"
 
 namespace icbd::wire {
 namespace {
@@ -36,6 +38,7 @@ struct Server::State {
 
   unique_fd listening;
   source::Source& source;
+  ExtentEngine engine{source, {}};
   Logger logger;
   const std::size_t max_connections;
   ServerCounters counters;
@@ -83,7 +86,7 @@ void Server::State::start(unique_fd socket) {
   Client& client = clients.emplace_back();
   client.socket = std::move(duplicate);
   client.thread = std::thread([this, &client, owned = std::move(socket)]() mutable {
-    serve_connection(std::move(owned), source, counters, logger);
+    serve_connection(std::move(owned), source, engine, counters, logger);
     const std::lock_guard ending(mutex);
     // Now, not when it is joined: the peer would see the connection open until then.
     client.socket.reset();

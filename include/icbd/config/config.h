@@ -18,6 +18,7 @@
 
 #include "icbd/base/error.h"
 #include "icbd/base/uuid.h"
+#include "icbd/codec/codec.h"
 
 namespace icbd::config {
 
@@ -65,6 +66,7 @@ struct Cache {
   std::string fill = "on-read";                        // [fetch] fill: one of fill_modes
   std::uint64_t fill_threshold = 1024 * 1024;          // [fetch] fill_threshold
   std::uint64_t bandwidth_limit = 0;                   // [fetch] bandwidth_limit; 0: none
+  std::optional<codec::Setting> packing;               // [fetch] codec; none: "auto"
   std::chrono::milliseconds poll_interval{30'000};     // [master] poll_interval, seconds (number)
   bool allow_device_nodes = true;                      // [policy] device_nodes
   bool allow_setuid = true;                            // [policy] setuid

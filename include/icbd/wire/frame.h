@@ -6,8 +6,8 @@
 //   u32 request id     u32 sequence          u64 XXH3-64 of the header (this field 0) and payload
 //
 // `sequence` counts the frames of one direction of one connection from 0: a lost, repeated or
-// foreign frame is noticed. `plain length` is that of the payload decompressed; both are held
-// against limits::frame_payload before anything is allocated.
+// foreign frame is noticed. `plain length` is that of the payload unpacked (see codec.h); both are
+// held against limits::frame_payload before anything is allocated, and a packed payload is shorter.
 // A reply of one type may span several frames: all but the last carry flag_more.
 // Pure: bytes in, values out.
 #pragma once
@@ -24,7 +24,7 @@ namespace icbd::wire {
 
 inline constexpr std::uint32_t frame_magic = 0x64626369;  // "icbd" in memory
 inline constexpr std::size_t frame_header_size = 32;
-inline constexpr std::uint16_t protocol_version = 2;
+inline constexpr std::uint16_t protocol_version = 3;
 
 enum class FrameType : std::uint16_t {
   hello = 1,
@@ -48,7 +48,7 @@ inline constexpr std::uint8_t flag_more = 1;  // the reply goes on in another fr
 
 struct FrameHeader {
   FrameType type{};
-  std::uint8_t codec = 0;  // 0: none
+  std::uint8_t codec = 0;  // codec::Algorithm; 0: none
   std::uint8_t flags = 0;
   std::uint32_t payload_length = 0;
   std::uint32_t plain_length = 0;
@@ -57,7 +57,7 @@ struct FrameHeader {
 };
 
 // The header with its checksum over header and payload. The payload may lie in several pieces;
-// both lengths are taken from it.
+// its length is taken from it, and so is the plain length unless it is packed.
 std::array<std::byte, frame_header_size> encode_frame_header(const FrameHeader& header,
                                                              std::span<const ByteView> payload);
 std::array<std::byte, frame_header_size> encode_frame_header(const FrameHeader& header,

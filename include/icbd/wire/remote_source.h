@@ -19,10 +19,12 @@
 #include <chrono>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "icbd/base/log.h"
 #include "icbd/base/unique_fd.h"
+#include "icbd/codec/codec.h"
 #include "icbd/source/source.h"
 
 namespace icbd::wire {
@@ -39,6 +41,8 @@ inline constexpr std::size_t reply_queue_bytes = 16 * 1024 * 1024;
 struct RemoteSourceOptions {
   std::string node_name;  // said in hello, for the master's log and status
   std::chrono::milliseconds stall_timeout{10'000};
+  // How the master is to pack what it sends; none: as suits the link and the data.
+  std::optional<codec::Setting> packing = {};
 };
 
 class RemoteSource final : public source::Source {

@@ -1,11 +1,10 @@
 // The data service: serves a Source to caches over framed connections.
 //
-// serve_connection() speaks the protocol on one connected socket until the peer leaves or does
-// something wrong: it needs no privilege beyond what the Source does. Server accepts on a listening
-// socket and runs one thread per connection, at most `max_connections`.
-// Guarantees: hello comes first, with a protocol version that both know; requests of one
-// connection are answered in order; every length is bounded before use; a slow peer holds only its
-// own thread.
+// Accepts on a listening socket and runs one thread per connection that asks for little, two for
+// one that asks for bytes, at most `max_connections`; a few more read and pack for all of them.
+// Guarantees: hello comes first, with a protocol version that both know; of one connection,
+// requests for extents are answered in order, and so are the others; every length is bounded before
+// use; a slow peer holds only its own threads and a few MiB.
 #pragma once
 
 #include <atomic>
@@ -25,9 +24,6 @@ struct ServerCounters {
   std::atomic<std::uint64_t> bytes_received = 0;
   std::atomic<std::uint64_t> requests = 0;
 };
-
-void serve_connection(unique_fd socket, source::Source& source, ServerCounters& counters,
-                      const Logger& logger);
 
 // Binds and listens; "127.0.0.1:0" takes any free port.
 Result<unique_fd> listen_on(const std::string& address);

@@ -55,6 +55,7 @@ TEST(Config, ReadsEveryKeyOfACache) {
     [fetch]
     timeout = 5
     bandwidth_limit = "10 MiB"
+    codec = "zstd:3"
     [policy]
     device_nodes = false
     setuid = false
@@ -69,6 +70,7 @@ TEST(Config, ReadsEveryKeyOfACache) {
   expected.master_data = "imgs.example:6010";
   expected.master_rest = "imgs.example:6009";
   expected.bandwidth_limit = 10 * 1024 * 1024;
+  expected.packing = codec::Setting{codec::Algorithm::zstd, 3};
   expected.rest_listen = "0.0.0.0:6009";
   expected.log_level = "debug";
   expected.node_name = "rack-7";
@@ -202,6 +204,7 @@ TEST(Config, ListensToOtherMachinesOnlyWhenToldInSoManyWords) {
 }
 
 TEST(Config, RefusesUnknownLogLevelsAndOddNames) {
+  EXPECT_THAT(cache_error("[fetch]\ncodec = \"zstdd\""), HasSubstr("must be \"auto\" or a codec"));
   EXPECT_EQ(cache_error("[log]\nlevel = \"warn\""),
             "cache.toml:4: [log] level must be one of debug, info, warning, error, not \"warn\"");
   EXPECT_THAT(cache_error("[log]\nlevel = \"eror\""), HasSubstr("did you mean \"error\"?"));

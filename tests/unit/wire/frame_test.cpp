@@ -97,10 +97,25 @@ TEST(Frame, RefusesLengthsOverTheLimit) {
 
 TEST(Frame, RefusesCodecsThatItDoesNotKnow) {
   Encoded encoded = encode_sample({});
-  overwrite(encoded, 6, std::uint8_t{1});
+  overwrite(encoded, 6, std::uint8_t{200});
   const auto header = decode_frame_header(encoded);
   ASSERT_FALSE(header);
   EXPECT_EQ(header.error().code(), ErrorCode::unsupported);
+}
+
+TEST(Frame, APackedPayloadIsShorterThanItsPlainLength) {
+  const Bytes payload = testing::copy_of("packed");
+  const auto encode = [&](std::uint32_t plain_length) {
+    return decode_frame_header(encode_frame_header(
+        {.type = FrameType::extents_reply, .codec = 1, .plain_length = plain_length}, payload));
+  };
+  const auto header = encode(100);
+  ASSERT_TRUE(header) << header.error().message();
+  EXPECT_EQ(header->codec, 1);
+  EXPECT_EQ(header->payload_length, payload.size());
+  EXPECT_EQ(header->plain_length, 100u);
+  EXPECT_FALSE(encode(static_cast<std::uint32_t>(payload.size())));
+  EXPECT_FALSE(encode(limits::frame_payload + 1));
 }
 
 TEST(Frame, RefusesUnknownFlags) {

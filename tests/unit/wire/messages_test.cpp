@@ -27,13 +27,34 @@ TEST(Messages, Hello) {
   const Hello hello{.protocol = protocol_version,
                     .role = NodeRole::cache,
                     .channel = ChannelKind::bulk,
-                    .node_name = "cache-7"};
+                    .node_name = "cache-7",
+                    .packing = codec::Setting{codec::Algorithm::zstd, 3},
+                    .unpacks = {codec::Algorithm::lz4, codec::Algorithm::zstd}};
   const Bytes payload = encode(hello);
   expect_strict(payload, decode_hello);
   const auto decoded = decode_hello(payload);
   EXPECT_EQ(decoded->protocol, protocol_version);
   EXPECT_EQ(decoded->channel, ChannelKind::bulk);
   EXPECT_EQ(decoded->node_name, "cache-7");
+  EXPECT_EQ(decoded->packing, hello.packing);
+  EXPECT_EQ(decoded->unpacks, hello.unpacks);
+}
+
+// A later release may know more: what this one cannot use is passed over.
+TEST(Messages, HelloWithAnUnknownPackingIsReadWithoutIt) {
+  ByteWriter writer;
+  writer.write(protocol_version);
+  writer.write(static_cast<std::uint8_t>(NodeRole::cache));
+  writer.write(static_cast<std::uint8_t>(ChannelKind::bulk));
+  writer.write_text("later");
+  writer.write_text("brotli:5");
+  writer.write(std::uint32_t{2});
+  writer.write(std::uint8_t{250});
+  writer.write(static_cast<std::uint8_t>(codec::Algorithm::lz4));
+  const auto decoded = decode_hello(writer.view());
+  ASSERT_TRUE(decoded) << decoded.error().message();
+  EXPECT_EQ(decoded->packing, std::nullopt);
+  EXPECT_EQ(decoded->unpacks, std::vector{codec::Algorithm::lz4});
 }
 
 TEST(Messages, HelloOfAnotherVersionIsReadNoFurtherThanItsVersion) {

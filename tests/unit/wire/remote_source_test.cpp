@@ -137,6 +137,39 @@ TEST_F(RemoteSourceTest, EveryExtentComesOnceAndRight) {
   EXPECT_EQ(seen.size(), extents.size());
 }
 
+struct PackedRemoteSource : RemoteSourceTest, ::testing::WithParamInterface<const char*> {
+  std::unique_ptr<RemoteSource> connect_packed() {
+    return std::make_unique<RemoteSource>(
+        tcp_connector(address, 5s),
+        RemoteSourceOptions{.node_name = "test",
+                            .packing = codec::parse_setting(GetParam()).value()},
+        make_silent_logger());
+  }
+};
+
+TEST_P(PackedRemoteSource, EverythingComesAsItWasAndShorter) {
+  const auto remote = connect_packed();
+  const auto extents = FakeSource::chunks(200);
+  std::size_t seen = 0;
+  std::uint64_t bytes = 0;
+  const Status done = remote->extents(fake.manifest, extents, source::Priority::bulk,
+                                      [&](const source::ExtentData& data) {
+                                        expect_right(data);
+                                        ++seen;
+                                        bytes += data.data.size();
+                                        return Status();
+                                      });
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_EQ(seen, extents.size());
+  EXPECT_LT(remote->bytes_received(), bytes / 2);
+  const auto catalog = remote->catalog(std::nullopt);
+  ASSERT_TRUE(catalog) << catalog.error().message();
+  EXPECT_EQ((*catalog)->versions, fake.snapshot.versions);
+}
+
+INSTANTIATE_TEST_SUITE_P(Codecs, PackedRemoteSource,
+                         ::testing::Values("lz4", "snappy", "zlib:1", "zstd:-1", "zstd:3"));
+
 TEST_F(RemoteSourceTest, ZerosDoNotTravel) {
   const auto remote = connect();
   const source::Extent zero{.file = FileIndex(1),

@@ -1,13 +1,17 @@
 #include "icbd/wire/server.h"
 
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <thread>
 
 #include "icbd/wire/remote_source.h"
 
+#include "extent_engine.h"
+#include "extent_stream.h"
 #include "fake_source.h"
 #include "messages.h"
+#include "serve_connection.h"
 #include "sockets.h"
 
 namespace icbd::wire {
@@ -20,9 +24,10 @@ struct ServeConnection : ::testing::Test {
   ServeConnection() {
     auto [ours, theirs] = testing::socket_pair();
     fd = ours.get();
+    server_fd = theirs.get();
     client = std::make_unique<FrameSocket>(std::move(ours), traffic.counters());
     session = std::thread([this, socket = std::move(theirs)]() mutable {
-      serve_connection(std::move(socket), source, counters, make_silent_logger());
+      serve_connection(std::move(socket), source, engine, counters, make_silent_logger());
     });
   }
   ~ServeConnection() override {
@@ -43,9 +48,11 @@ struct ServeConnection : ::testing::Test {
   }
 
   FakeSource source;
+  ExtentEngine engine{source, {}};
   ServerCounters counters;
   testing::Traffic traffic;
   int fd = -1;
+  int server_fd = -1;
   std::unique_ptr<FrameSocket> client;
   std::thread session;
 };
@@ -114,7 +121,8 @@ TEST_F(ServeConnection, RequestsAreAnsweredInOrder) {
   EXPECT_EQ(counters.requests, 3u);
 }
 
-TEST_F(ServeConnection, ExtentsArePackedIntoFramesOfAboutOneMebibyte) {
+// The peer does not say that it could unpack anything.
+TEST_F(ServeConnection, ExtentsComeInFramesOfAboutOneMebibyte) {
   greet();
   const ExtentsRequest request{.manifest = source.manifest,
                                .priority = icbd::source::Priority::bulk,
@@ -128,6 +136,56 @@ TEST_F(ServeConnection, ExtentsArePackedIntoFramesOfAboutOneMebibyte) {
     counts.push_back(decode_extents_reply(frame->payload, frame->buffer)->size());
   }
   EXPECT_EQ(counts, (std::vector<std::size_t>{8, 8, 8, 8}));
+}
+
+// What is left of a request after its failure is not sent; the next one is.
+TEST_F(ServeConnection, ARequestThatFailsDoesNotDisturbTheNext) {
+  greet();
+  ExtentsRequest request{.manifest = sha256(as_bytes("another")),
+                         .priority = icbd::source::Priority::bulk,
+                         .extents = FakeSource::chunks(32)};
+  ASSERT_TRUE(client->send({.type = FrameType::extents, .request_id = 1}, encode(request)));
+  request.manifest = source.manifest;
+  request.extents.resize(1);
+  ASSERT_TRUE(client->send({.type = FrameType::extents, .request_id = 2}, encode(request)));
+  const auto refusal = client->receive();
+  ASSERT_TRUE(refusal) << refusal.error().message();
+  EXPECT_EQ(refusal->header.type, FrameType::error);
+  EXPECT_EQ(refusal->header.request_id, 1u);
+  for (const FrameType type : {FrameType::extents_reply, FrameType::extents_end}) {
+    const auto frame = client->receive();
+    ASSERT_TRUE(frame) << frame.error().message();
+    EXPECT_EQ(frame->header.type, type);
+    EXPECT_EQ(frame->header.request_id, 2u);
+  }
+}
+
+TEST_F(ServeConnection, APeerThatTakesNothingHoldsAFewMebibytes) {
+  constexpr std::uint64_t mebibyte = 1024 * 1024;
+  constexpr std::uint64_t socket_buffer = 2 * mebibyte;
+  greet();
+  const int size = socket_buffer / 4;  // the kernel takes it twice
+  ASSERT_EQ(setsockopt(server_fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof size), 0);
+  const ExtentsRequest request{.manifest = source.manifest,
+                               .priority = icbd::source::Priority::bulk,
+                               .extents = FakeSource::chunks(256)};  // 32 MiB
+  ASSERT_TRUE(client->send({.type = FrameType::extents, .request_id = 1}, encode(request)));
+  ASSERT_TRUE(client->receive());
+  // The end of what is prepared shows when nothing more is, although the peer has taken nothing.
+  std::uint64_t before = 0;
+  for (std::uint64_t now = 1; now != before;) {
+    before = now;
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    now = engine.counters().units_prepared;
+  }
+  EXPECT_LE(engine.counters().units_prepared,
+            (ExtentStream::window_bytes + socket_buffer) / mebibyte);
+  std::size_t extents = 8;
+  while (extents < request.extents.size()) {
+    const auto frame = client->receive();
+    ASSERT_TRUE(frame) << frame.error().message();
+    extents += decode_extents_reply(frame->payload, frame->buffer)->size();
+  }
 }
 
 struct ServerTest : ::testing::Test {

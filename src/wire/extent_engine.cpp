@@ -1,0 +1,302 @@
+#include "extent_engine.h"
+
+#include <pthread.h>
+#include <xxhash.h>
+
+#include <algorithm>
+#include <ctime>
+#include <memory>
+
+#include "icbd/base/limits.h"
+
+#include "messages.h"
+
+namespace icbd::wire {
+namespace {
+
+constexpr std::uint64_t unit_bytes = 1024 * 1024;
+// Extents of one unit, and so of one frame.
+constexpr std::size_t unit_extents = 512;
+static_assert(unit_extents <= extents_per_frame);
+// What is packed by itself: as much as BTRFS packs together. More gains little, and a reader's
+// bytes come later.
+constexpr std::uint64_t packed_frame_bytes = limits::chunk_size;
+
+// Of this thread: others may be using the processor too.
+Clock::Duration processor_time() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return std::chrono::duration_cast<Clock::Duration>(std::chrono::seconds(time.tv_sec) +
+                                                     std::chrono::nanoseconds(time.tv_nsec));
+}
+
+// True if the two belong into units of their own.
+bool is_border(const source::Extent& before, const source::Extent& next) {
+  return before.file == next.file &&
+         before.range.offset / unit_bytes != next.range.offset / unit_bytes;
+}
+
+std::uint64_t data_bytes(std::span<const source::ExtentData> extents) {
+  std::uint64_t bytes = 0;
+  for (const source::ExtentData& data : extents) bytes += data.data.size();
+  return bytes;
+}
+
+PreparedFrame plain_frame(std::span<const source::ExtentData> extents) {
+  PreparedFrame frame{.head = encode_extents_table(extents), .extents = {}};
+  frame.extents.assign(extents.begin(), extents.end());
+  frame.plain_length = static_cast<std::uint32_t>(frame.head.size() + data_bytes(extents));
+  return frame;
+}
+
+// How many of the extents one packed frame takes.
+std::size_t frame_of(std::span<const source::ExtentData> extents) {
+  std::uint64_t bytes = 0;
+  std::size_t count = 0;
+  for (; count < extents.size(); ++count) {
+    bytes += extents[count].data.size();
+    if (count != 0 && bytes > packed_frame_bytes) break;
+  }
+  return count;
+}
+
+// Packs frame by frame; what does not get smaller goes as it is.
+Result<std::vector<PreparedFrame>> pack(std::span<const source::ExtentData> extents,
+                                        codec::Setting setting, codec::Packed& packing) {
+  ICBD_ASSIGN(const auto compressor, codec::make_compressor(setting));
+  std::vector<PreparedFrame> frames;
+  Bytes plain;
+  while (!extents.empty()) {
+    const auto part = extents.first(frame_of(extents));
+    PreparedFrame frame = plain_frame(part);
+    plain = frame.head;
+    for (const source::ExtentData& data : part)
+      plain.insert(plain.end(), data.data.begin(), data.data.end());
+    Bytes packed;
+    ICBD_ASSIGN(const bool smaller, compressor->compress(plain, packed));
+    packing.plain += plain.size();
+    packing.packed += smaller ? packed.size() : plain.size();
+    if (smaller) {
+      frame.codec = setting.algorithm;
+      frame.head = std::move(packed);
+      frame.extents.clear();
+    }
+    frames.push_back(std::move(frame));
+    extents = extents.subspan(part.size());
+  }
+  return frames;
+}
+
+// Packs the first frame's worth, and throws it away.
+void measure(std::span<const source::ExtentData> extents, codec::Setting setting,
+             codec::Packed& sample) {
+  const Clock::Duration begun = processor_time();
+  static_cast<void>(pack(extents.first(frame_of(extents)), setting, sample));
+  sample.time = processor_time() - begun;
+}
+
+}  // namespace
+
+std::uint64_t Unit::bytes() const {
+  std::uint64_t bytes = 0;
+  for (const source::Extent& extent : extents) bytes += extent.range.length;
+  return bytes;
+}
+
+std::vector<Unit> cut_into_units(const Digest& manifest, source::Priority priority,
+                                 std::span<const source::Extent> extents) {
+  std::vector<Unit> units;
+  std::uint64_t bytes = 0;
+  for (const source::Extent& extent : extents) {
+    const bool begins = units.empty() || bytes + extent.range.length > unit_bytes ||
+                        units.back().extents.size() == unit_extents ||
+                        is_border(units.back().extents.back(), extent);
+    if (begins) {
+      units.push_back({.manifest = manifest, .priority = priority, .setting = {}, .extents = {}});
+      bytes = 0;
+    }
+    units.back().extents.push_back(extent);
+    bytes += extent.range.length;
+  }
+  return units;
+}
+
+const Result<std::vector<PreparedFrame>>& PreparedUnit::wait() {
+  std::unique_lock lock(mutex_);
+  finished_.wait(lock, [&] { return frames_.has_value(); });
+  return *frames_;
+}
+
+bool PreparedUnit::failed() const {
+  const std::lock_guard lock(mutex_);
+  return frames_ && !*frames_;
+}
+
+void PreparedUnit::finish(Result<std::vector<PreparedFrame>> frames, const Packing& packing) {
+  {
+    const std::lock_guard lock(mutex_);
+    packing_ = packing;
+    frames_ = std::move(frames);
+  }
+  finished_.notify_all();
+}
+
+ExtentEngine::ExtentEngine(source::Source& source, const Options& options)
+    : source_(source), options_(options) {
+  for (unsigned i = 0; i <= options_.workers; ++i)
+    workers_.emplace_back(
+        [this, demand_only = i == 0](const std::stop_token& stop) { work(stop, demand_only); });
+}
+
+ExtentEngine::~ExtentEngine() {
+  for (std::jthread& worker : workers_) worker.request_stop();
+  workers_.clear();  // joins
+}
+
+ExtentEngine::Queue::Queue(ExtentEngine& engine) : engine_(engine) {
+  const std::lock_guard lock(engine_.mutex_);
+  engine_.queues_.push_back(this);
+}
+
+ExtentEngine::Queue::~Queue() {
+  std::deque<std::shared_ptr<PreparedUnit>> given_up;  // destroyed without the lock
+  const std::lock_guard lock(engine_.mutex_);
+  std::erase(engine_.queues_, this);
+  if (sends_bulk_) --engine_.bulk_queues_;
+  given_up.swap(waiting_);
+}
+
+// A shared unit stands in the queues of all that wait for it: whoever's turn comes first has it
+// prepared, and it does not depend on any one of them.
+std::shared_ptr<PreparedUnit> ExtentEngine::Queue::submit(Unit unit) {
+  const bool bulk = unit.priority == source::Priority::bulk;
+  std::shared_ptr<PreparedUnit> submitted;
+  {
+    const std::lock_guard lock(engine_.mutex_);
+    if (bulk && !sends_bulk_) {
+      sends_bulk_ = true;
+      ++engine_.bulk_queues_;
+    }
+    // With one cache there is nobody to share with.
+    if (bulk && engine_.bulk_queues_ > 1) {
+      const Key key = key_of(unit);
+      submitted = engine_.find_shared(unit, key);
+      if (!submitted) {
+        submitted = std::make_shared<PreparedUnit>(std::move(unit));
+        engine_.share(key, submitted);
+      }
+    } else {
+      submitted = std::make_shared<PreparedUnit>(std::move(unit));
+    }
+    waiting_.push_back(submitted);
+  }
+  // One alone might be the worker that leaves it to the others.
+  engine_.changed_.notify_all();
+  return submitted;
+}
+
+ExtentEngine::Key ExtentEngine::key_of(const Unit& unit) {
+  const Bytes request = encode(ExtentsRequest{
+      .manifest = unit.manifest, .priority = unit.priority, .extents = unit.extents});
+  const XXH128_hash_t hash = XXH3_128bits(request.data(), request.size());
+  return {hash.high64, hash.low64};
+}
+
+// With mutex_ held, as the next three.
+std::shared_ptr<PreparedUnit> ExtentEngine::find_shared(const Unit& unit, Key key) {
+  const auto found = shared_.find(key);
+  if (found == shared_.end() || found->second->unit() != unit || found->second->failed())
+    return nullptr;
+  counters_.units_shared.fetch_add(1, std::memory_order_relaxed);
+  return found->second;
+}
+
+void ExtentEngine::share(Key key, const std::shared_ptr<PreparedUnit>& unit) {
+  const auto [place, added] = shared_.insert_or_assign(key, unit);
+  if (!added) return;  // in the place of one that had failed, or of another setting
+  shared_order_.push_back(key);
+  shared_size_ += unit->unit().bytes();
+  while (shared_size_ > options_.shared_bytes && shared_order_.size() > 1) {
+    const auto oldest = shared_.find(shared_order_.front());
+    shared_order_.pop_front();
+    if (oldest == shared_.end()) continue;
+    shared_size_ -= std::min(shared_size_, oldest->second->unit().bytes());
+    shared_.erase(oldest);
+  }
+}
+
+// The first that nobody has begun; null if there is none.
+std::shared_ptr<PreparedUnit> ExtentEngine::take_from(Queue& queue) {
+  while (!queue.waiting_.empty()) {
+    auto unit = std::move(queue.waiting_.front());
+    queue.waiting_.pop_front();
+    if (unit->claim()) return unit;
+  }
+  return nullptr;
+}
+
+// Whoever was served longest ago.
+std::shared_ptr<PreparedUnit> ExtentEngine::next_of(source::Priority priority) {
+  for (auto place = queues_.begin(); place != queues_.end(); ++place) {
+    Queue& queue = **place;
+    if (queue.waiting_.empty() || queue.waiting_.front()->unit().priority != priority) continue;
+    auto unit = take_from(queue);
+    if (!unit) continue;
+    queues_.splice(queues_.end(), queues_, place);
+    return unit;
+  }
+  return nullptr;
+}
+
+std::shared_ptr<PreparedUnit> ExtentEngine::next(bool demand_only) {
+  auto unit = next_of(source::Priority::demand);
+  if (!unit && !demand_only) unit = next_of(source::Priority::bulk);
+  return unit;
+}
+
+void ExtentEngine::work(const std::stop_token& stop, bool demand_only) {
+  pthread_setname_np(pthread_self(), demand_only ? "extents-demand" : "extents");
+  while (true) {
+    std::shared_ptr<PreparedUnit> unit;
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, stop, [&] { return (unit = next(demand_only)) != nullptr; });
+    }
+    if (!unit) return;
+    prepare(*unit);
+  }
+}
+
+void ExtentEngine::prepare(PreparedUnit& prepared) {
+  const Unit& unit = prepared.unit();
+  counters_.units_prepared.fetch_add(1, std::memory_order_relaxed);
+  std::vector<source::ExtentData> extents;
+  extents.reserve(unit.extents.size());
+  const Status read = source_.extents(
+      unit.manifest, unit.extents, unit.priority, [&](const source::ExtentData& data) -> Status {
+        if (data.all_zero ? !data.data.empty() : data.data.size() != data.extent.range.length)
+          return fail(ErrorCode::internal, "the source delivered an extent of another length");
+        extents.push_back(data);
+        if (data.owner || data.data.empty()) return {};
+        // The source may go on to reuse what it owns itself once this call returns.
+        const auto copy = std::make_shared<Bytes>(data.data.begin(), data.data.end());
+        extents.back().owner = copy;
+        extents.back().data = *copy;
+        return {};
+      });
+  PreparedUnit::Packing packing;
+  if (!read) return prepared.finish(std::unexpected(read.error()), packing);
+  if (unit.sample) measure(extents, *unit.sample, packing.sample);
+  if (unit.setting.algorithm == codec::Algorithm::none) {
+    std::vector<PreparedFrame> frames;
+    frames.push_back(plain_frame(extents));
+    packing.all.plain = packing.all.packed = frames.front().plain_length;
+    return prepared.finish(std::move(frames), packing);
+  }
+  const Clock::Duration begun = processor_time();
+  auto frames = pack(extents, unit.setting, packing.all);
+  packing.all.time = processor_time() - begun;
+  prepared.finish(std::move(frames), packing);
+}
+
+}  // namespace icbd::wire

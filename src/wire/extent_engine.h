@@ -1,0 +1,150 @@
+// Reads and packs what caches ask for, on behalf of all connections of a server.
+//
+// Purpose: a request is cut into units of at most 1 MiB of one stretch. A few workers read and pack
+// units ahead of the connections that send them, so that disk, processor and link work at the same
+// time; and a unit that several caches ask for within a short while is read and packed once.
+// Lifecycle: construct; open a Queue for each connection; submit units to it in the order in which
+// they will be sent; wait for each. Queues must be closed before the engine goes.
+// Guarantees: thread-safe. What a reader is blocked on goes before bulk; among connections, turns
+// are taken unit by unit, so that one with a long list holds up nobody. Memory: what queues hold
+// (each bounds its own), and shared_bytes of what was prepared lately.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "icbd/codec/choice.h"
+#include "icbd/codec/codec.h"
+#include "icbd/source/source.h"
+
+namespace icbd::wire {
+
+// A frame of an answer, but for what differs between connections: request id and sequence.
+struct PreparedFrame {
+  codec::Algorithm codec = codec::Algorithm::none;
+  Bytes head;  // the packed payload, or the table of the extents whose bytes follow it
+  std::vector<source::ExtentData> extents;  // none if packed
+  std::uint32_t plain_length = 0;
+};
+
+// What is read and packed together.
+struct Unit {
+  Digest manifest;
+  source::Priority priority = source::Priority::bulk;
+  codec::Setting setting;
+  // A part of it is packed with this too, only to measure it.
+  std::optional<codec::Setting> sample = {};
+  std::vector<source::Extent> extents;
+  bool operator==(const Unit&) const = default;
+
+  std::uint64_t bytes() const;
+};
+// Cuts a request at the borders of 1 MiB of a file, so that caches which ask for the same bytes in
+// other requests ask for the same units. With `setting` none yet.
+std::vector<Unit> cut_into_units(const Digest& manifest, source::Priority priority,
+                                 std::span<const source::Extent> extents);
+
+// A unit on its way to being prepared; shared by the connections that wait for it.
+class PreparedUnit {
+ public:
+  explicit PreparedUnit(Unit unit) : unit_(std::move(unit)) {}
+
+  const Unit& unit() const { return unit_; }
+  // Blocks until it is prepared. Lives as long as this object.
+  const Result<std::vector<PreparedFrame>>& wait();
+  bool failed() const;
+  struct Packing {
+    codec::Packed all;
+    codec::Packed sample;
+  };
+  // Valid once it is prepared.
+  const Packing& packing() const { return packing_; }
+
+ private:
+  friend class ExtentEngine;
+  // False if a worker has taken it already.
+  bool claim() { return !claimed_.exchange(true, std::memory_order_relaxed); }
+  void finish(Result<std::vector<PreparedFrame>> frames, const Packing& packing);
+
+  const Unit unit_;
+  std::atomic<bool> claimed_ = false;
+  mutable std::mutex mutex_;
+  std::condition_variable finished_;
+  std::optional<Result<std::vector<PreparedFrame>>> frames_;  // guarded by mutex_ until it is set
+  Packing packing_;
+};
+
+struct ExtentEngineCounters {
+  std::atomic<std::uint64_t> units_prepared = 0;
+  std::atomic<std::uint64_t> units_shared = 0;  // asked for again, and not prepared again
+};
+
+class ExtentEngine {
+ public:
+  struct Options {
+    unsigned workers = 4;  // and one more, for what readers are blocked on alone
+    std::uint64_t shared_bytes = 32 * 1024 * 1024;
+  };
+  // The source must outlive it.
+  ExtentEngine(source::Source& source, const Options& options);
+  ~ExtentEngine();
+  ExtentEngine(const ExtentEngine&) = delete;
+  ExtentEngine& operator=(const ExtentEngine&) = delete;
+
+  // One connection's place in the turns. What it has submitted and nobody has begun is forgotten
+  // with it.
+  class Queue {
+   public:
+    explicit Queue(ExtentEngine& engine);
+    ~Queue();
+    Queue(const Queue&) = delete;
+    Queue& operator=(const Queue&) = delete;
+    std::shared_ptr<PreparedUnit> submit(Unit unit);
+
+   private:
+    friend class ExtentEngine;
+    ExtentEngine& engine_;
+    std::deque<std::shared_ptr<PreparedUnit>> waiting_;  // guarded by the engine's mutex
+    bool sends_bulk_ = false;                            // as this
+  };
+
+  const ExtentEngineCounters& counters() const { return counters_; }
+
+ private:
+  struct Key {
+    std::uint64_t high = 0;
+    std::uint64_t low = 0;
+    auto operator<=>(const Key&) const = default;
+  };
+  static Key key_of(const Unit& unit);
+  std::shared_ptr<PreparedUnit> find_shared(const Unit& unit, Key key);
+  void share(Key key, const std::shared_ptr<PreparedUnit>& unit);
+  std::shared_ptr<PreparedUnit> next(bool demand_only);
+  std::shared_ptr<PreparedUnit> next_of(source::Priority priority);
+  static std::shared_ptr<PreparedUnit> take_from(Queue& queue);
+  void work(const std::stop_token& stop, bool demand_only);
+  void prepare(PreparedUnit& prepared);
+
+  source::Source& source_;
+  const Options options_;
+  ExtentEngineCounters counters_;
+  std::mutex mutex_;
+  std::condition_variable_any changed_;
+  // Guarded by mutex_:
+  std::list<Queue*> queues_;  // who is served next stands first
+  std::size_t bulk_queues_ = 0;
+  std::map<Key, std::shared_ptr<PreparedUnit>> shared_;
+  std::deque<Key> shared_order_;  // oldest first
+  std::uint64_t shared_size_ = 0;
+  std::vector<std::jthread> workers_;  // last: they use all of the above
+};
+
+}  // namespace icbd::wire

@@ -1,0 +1,158 @@
+#include "extent_stream.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+
+namespace icbd::wire {
+namespace {
+
+// Bulk that waits in the socket is bulk that a reader's bytes wait behind, and that cannot be
+// packed any better when the link turns out to be slow.
+constexpr int unsent_bytes = 256 * 1024;
+
+}  // namespace
+
+ExtentStream::ExtentStream(FrameSocket& socket, ExtentEngine& engine, Packing packing)
+    : socket_(socket),
+      queue_(engine),
+      wanted_(packing.wanted),
+      choice_(std::move(packing.candidates)) {
+  // Half of the processors: the others are the disk's, the checksums' and everybody else's.
+  const double cores = std::max(1.0, std::thread::hardware_concurrency() / 2.0);
+  choice_.set_cores(cores, cores);
+  socket_.limit_unsent(unsent_bytes);
+}
+
+ExtentStream::~ExtentStream() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  socket_.shut_down();  // the sender may be waiting for the peer
+  changed_.notify_all();
+  if (sender_.joinable()) sender_.join();
+}
+
+Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& request) {
+  if (!sender_.joinable()) sender_ = std::thread([this] { send_all(); });
+  for (Unit& unit : cut_into_units(request.manifest, request.priority, request.extents)) {
+    // What the peer cannot take yet is not prepared.
+    ICBD_TRY(wait_for_room(unit.bytes()));
+    const codec::Choice::Plan planned = plan();
+    unit.setting = planned.setting;
+    unit.sample = planned.sample;
+    const std::uint64_t bytes = unit.bytes();
+    push({.request_id = request_id,
+          .unit = queue_.submit(std::move(unit)),
+          .plan = planned,
+          .bytes = bytes});
+  }
+  push({.request_id = request_id, .unit = nullptr});
+  return {};
+}
+
+codec::Choice::Plan ExtentStream::plan() {
+  if (wanted_) return {.setting = *wanted_, .sample = {}};
+  const std::lock_guard lock(mutex_);
+  return choice_.plan();
+}
+
+std::string ExtentStream::why() const {
+  if (wanted_) return codec::to_string(*wanted_) + ": asked for";
+  const std::lock_guard lock(mutex_);
+  return choice_.why();
+}
+
+Status ExtentStream::wait_for_room(std::uint64_t bytes) {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] {
+    return failure_ || waiting_bytes_ == 0 || waiting_bytes_ + bytes <= window_bytes;
+  });
+  if (failure_) return std::unexpected(*failure_);
+  return {};
+}
+
+void ExtentStream::push(Item item) {
+  {
+    const std::lock_guard lock(mutex_);
+    waiting_bytes_ += item.bytes;
+    items_.push_back(std::move(item));
+  }
+  changed_.notify_all();
+}
+
+void ExtentStream::send_all() {
+  pthread_setname_np(pthread_self(), "extents-send");
+  while (true) {
+    Item item;
+    {
+      std::unique_lock lock(mutex_);
+      if (items_.empty()) link_.idle();
+      changed_.wait(lock, [&] { return closing_ || !items_.empty(); });
+      if (closing_) return;
+      item = std::move(items_.front());
+      items_.pop_front();
+    }
+    const Status sent = send(item);
+    const std::lock_guard lock(mutex_);
+    waiting_bytes_ -= item.bytes;
+    if (sent) {
+      learn(item);
+    } else {
+      failure_ = sent.error();
+      socket_.shut_down();
+    }
+    changed_.notify_all();
+    if (failure_) return;
+  }
+}
+
+Status ExtentStream::send(const Item& item) {
+  const bool given_up = failed_request_ == item.request_id;
+  if (!item.unit) {
+    failed_request_.reset();
+    if (given_up) return {};
+    return socket_.send({.type = FrameType::extents_end, .request_id = item.request_id});
+  }
+  if (given_up) return {};
+  const auto& frames = item.unit->wait();
+  if (!frames) {
+    failed_request_ = item.request_id;
+    return socket_.send({.type = FrameType::error, .request_id = item.request_id},
+                        encode(frames.error()));
+  }
+  for (const PreparedFrame& frame : *frames) ICBD_TRY(send_frame(item.request_id, frame));
+  return {};
+}
+
+Status ExtentStream::send_frame(std::uint32_t request_id, const PreparedFrame& frame) {
+  std::vector<ByteView> pieces{frame.head};
+  std::uint64_t bytes = frame_header_size + frame.head.size();
+  for (const source::ExtentData& data : frame.extents) {
+    pieces.push_back(data.data);
+    bytes += data.data.size();
+  }
+  const auto begun = clock_.now();
+  ICBD_TRY(socket_.send({.type = FrameType::extents_reply,
+                         .request_id = request_id,
+                         .codec = static_cast<std::uint8_t>(frame.codec),
+                         .plain_length = frame.plain_length},
+                        pieces));
+  const auto now = clock_.now();
+  link_.sent(bytes, now - begun);
+  if (!pacer_.is_due(now)) return {};
+  if (const auto sample = socket_.link_sample())
+    if (const auto rate = pacer_.update(now, *sample)) socket_.limit_rate(*rate);
+  return {};
+}
+
+// With mutex_ held.
+void ExtentStream::learn(const Item& item) {
+  if (!item.unit || wanted_ || item.unit->failed()) return;
+  const auto& packing = item.unit->packing();
+  choice_.set_link(link_.bytes_per_second());
+  choice_.packed(item.plan, packing.all, packing.sample);
+}
+
+}  // namespace icbd::wire

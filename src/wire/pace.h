@@ -1,0 +1,39 @@
+// How fast bulk may be sent so that no queue builds up before the link.
+//
+// Purpose: TCP by itself fills whatever buffer lies before the slowest link, and a reader's bytes
+// then wait behind seconds of bulk. The round trip tells how long that queue is: what it takes
+// above the shortest one seen. While the queue is short, the rate grows by a twentieth; when it is
+// not, the rate goes a tenth below what the link delivers, until it has drained. Guarantees: pure;
+// looks at no clock. Until a queue is seen, nothing is limited. Samples in which the sender itself
+// was the slow one limit nothing. Not thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+
+#include "icbd/base/clock.h"
+
+namespace icbd::wire {
+
+// What the kernel knows of a connection (struct tcp_info in linux/tcp.h).
+struct LinkSample {
+  std::chrono::microseconds round_trip{};
+  std::chrono::microseconds shortest_round_trip{};
+  std::uint64_t delivered_per_second = 0;  // bytes
+  bool sender_limited = false;             // the sender had nothing to send in between
+};
+
+class Pacer {
+ public:
+  // True if it is time to look again.
+  bool is_due(Clock::TimePoint now) const { return now >= due_; }
+  // The new limit in bytes per second; none: no limit yet.
+  std::optional<std::uint64_t> update(Clock::TimePoint now, const LinkSample& sample);
+
+ private:
+  Clock::TimePoint due_{};
+  std::optional<double> rate_;
+};
+
+}  // namespace icbd::wire

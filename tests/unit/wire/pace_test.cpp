@@ -1,0 +1,104 @@
+#include "pace.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+namespace icbd::wire {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::microseconds;
+
+// A link with a buffer before it, and a sender that sends as fast as it may.
+class Link {
+ public:
+  Link(double bytes_per_second, microseconds round_trip, double sender)
+      : link_(bytes_per_second), round_trip_(round_trip), sender_(sender) {}
+
+  // Lets time pass, in steps of a millisecond, and looks at the connection when it is due.
+  void run(Pacer& pacer, std::chrono::milliseconds time) {
+    for (auto end = now_ + time; now_ < end; now_ += 1ms) {
+      const double rate = std::min(sender_, limit_.value_or(sender_));
+      const double delivered = std::min(link_, queue_ / 0.001 + rate);
+      queue_ = std::min(buffer, std::max(0.0, queue_ + (rate - link_) * 0.001));
+      delivered_ += delivered * 0.001;
+      if (!pacer.is_due(now_)) continue;
+      const auto rate_limit =
+          pacer.update(now_, {.round_trip = round_trip_ + queueing(),
+                              .shortest_round_trip = round_trip_,
+                              .delivered_per_second = static_cast<std::uint64_t>(delivered),
+                              .sender_limited = queue_ == 0 && !limit_});
+      if (rate_limit) limit_ = static_cast<double>(*rate_limit);
+    }
+  }
+  microseconds queueing() const {
+    return std::chrono::duration_cast<microseconds>(std::chrono::duration<double>(queue_ / link_));
+  }
+  double take_delivered() { return std::exchange(delivered_, 0); }
+  bool is_limited() const { return limit_.has_value(); }
+  void set_rate(double bytes_per_second) { link_ = bytes_per_second; }
+
+ private:
+  static constexpr double buffer = 4e6;
+  double link_;
+  const microseconds round_trip_;
+  const double sender_;
+  double queue_ = 0;
+  double delivered_ = 0;
+  std::optional<double> limit_;
+  Clock::TimePoint now_{1h};
+};
+
+TEST(PacerTest, ALinkFasterThanItsSenderIsNotLimited) {
+  Pacer pacer;
+  Link link(1e9, 200us, 5e8);
+  link.run(pacer, 5s);
+  EXPECT_FALSE(link.is_limited());
+}
+
+// Of 10, 100 and 1000 Mb/s, near and far.
+TEST(PacerTest, TheQueueStaysShortAndTheLinkFull) {
+  for (const double rate : {1.25e6, 12.5e6, 125e6})
+    for (const microseconds round_trip : {1ms, 20ms, 100ms}) {
+      SCOPED_TRACE(std::to_string(rate) + " B/s, " + std::to_string(round_trip.count()) + " us");
+      Pacer pacer;
+      Link link(rate, round_trip, 2e9);
+      link.run(pacer, 40s);  // what the buffer held at first has drained
+      link.take_delivered();
+      microseconds longest{};
+      for (int i = 0; i < 1000; ++i) {
+        link.run(pacer, 10ms);
+        longest = std::max(longest, link.queueing());
+      }
+      EXPECT_GE(link.take_delivered() / 10, 0.9 * rate);
+      EXPECT_LE(longest, 30ms);
+    }
+}
+
+TEST(PacerTest, FollowsALinkThatBecomesSlowerAndFaster) {
+  Pacer pacer;
+  Link link(12.5e6, 10ms, 2e9);
+  link.run(pacer, 10s);
+  link.set_rate(2.5e6);
+  link.run(pacer, 20s);
+  EXPECT_LE(link.queueing(), 60ms);
+  link.set_rate(12.5e6);
+  link.run(pacer, 10s);
+  link.take_delivered();
+  link.run(pacer, 10s);
+  EXPECT_GE(link.take_delivered() / 10, 0.9 * 12.5e6);
+}
+
+TEST(PacerTest, ASlowSenderIsNotTakenForASlowLink) {
+  Pacer pacer;
+  // Late acknowledgements look like a queue.
+  const LinkSample sample{.round_trip = 40ms,
+                          .shortest_round_trip = 1ms,
+                          .delivered_per_second = 1000,
+                          .sender_limited = true};
+  EXPECT_EQ(pacer.update(Clock::TimePoint(1h), sample), std::nullopt);
+}
+
+}  // namespace
+}  // namespace icbd::wire

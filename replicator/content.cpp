@@ -14,10 +14,15 @@ namespace {
 using manifest::Entry;
 
 // Ranges are sorted and disjoint.
+std::span<const ByteRange> from(std::span<const ByteRange> ranges, std::uint64_t offset) {
+  const auto first = std::ranges::partition_point(
+      ranges, [&](ByteRange candidate) { return candidate.end() <= offset; });
+  return {first, ranges.end()};
+}
+
 bool touches(std::span<const ByteRange> ranges, ByteRange range) {
-  const auto after = std::ranges::partition_point(
-      ranges, [&](ByteRange candidate) { return candidate.end() <= range.offset; });
-  return after != ranges.end() && after->offset < range.end();
+  const auto rest = from(ranges, range.offset);
+  return !rest.empty() && rest.front().offset < range.end();
 }
 
 }  // namespace
@@ -126,8 +131,10 @@ std::vector<ByteRange> Content::missing_ranges(FileIndex file, ChunkIndex chunk)
   const auto& lineage = parts_.lineages[file.value()];
   if (!is_inherited(file, chunk)) return {whole};
   std::vector<ByteRange> missing;
-  for (const ByteRange updated : lineage.updated)
-    if (const ByteRange part = intersect(updated, whole); !part.empty()) missing.push_back(part);
+  for (const ByteRange updated : from(lineage.updated, whole.offset)) {
+    if (updated.offset >= whole.end()) break;
+    missing.push_back(intersect(updated, whole));
+  }
   if (missing.empty() || missing.size() > most_pieces) return {whole};
   return missing;
 }

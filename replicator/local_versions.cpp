@@ -22,21 +22,28 @@ Result<std::shared_ptr<const LocalVersion>> open_version(repository::Repository&
 
 }  // namespace
 
+std::shared_ptr<const LocalVersion> LocalVersions::find(VersionSerial serial) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::ranges::find_if(
+      recent_, [&](const auto& local) { return local->version.serial == serial; });
+  if (found == recent_.end()) return nullptr;
+  recent_.splice(recent_.begin(), recent_, found);
+  return recent_.front();
+}
+
 Result<std::shared_ptr<const LocalVersion>> LocalVersions::open(const catalog::Version& version) {
-  {
-    const std::lock_guard lock(mutex_);
-    const auto found = std::ranges::find_if(
-        recent_, [&](const auto& local) { return local->version.serial == version.serial; });
-    if (found != recent_.end()) {
-      recent_.splice(recent_.begin(), recent_, found);
-      return recent_.front();
-    }
-  }
+  if (auto known = find(version.serial)) return known;
   ICBD_ASSIGN(auto local, open_version(repository_, version));
   const std::lock_guard lock(mutex_);
   recent_.push_front(local);
   if (recent_.size() > kept_open) recent_.pop_back();
   return local;
+}
+
+Result<std::shared_ptr<const LocalVersion>> LocalVersions::open_once(
+    const catalog::Version& version) {
+  if (auto known = find(version.serial)) return known;
+  return open_version(repository_, version);
 }
 
 void LocalVersions::forget(VersionSerial serial) {

@@ -284,17 +284,51 @@ void Replicator::want(VersionSerial serial, FillReason reason) {
   fills_.add(serial, arrival->version().facts.image, reason);
 }
 
+// Of every other image, the newest version that is here, the newest of all first.
+std::vector<catalog::Version> Replicator::newest_of_other_images(
+    const catalog::Version& version) const {
+  std::vector<catalog::Version> newest;
+  const auto table = versions();
+  for (const std::string& image : table->images) {
+    if (image == version.facts.image) continue;
+    std::optional<catalog::Version> last;  // in the order of their numbers
+    for (const catalog::Version& other : table->of(image))
+      if (other.state == catalog::VersionState::complete) last = other;
+    if (last) newest.push_back(std::move(*last));
+  }
+  std::ranges::sort(newest, std::ranges::greater{},
+                    [](const catalog::Version& other) { return other.facts.published; });
+  return newest;
+}
+
 // Chunks of the parent, and of the newest complete versions of the image: versions that came while
-// this one was waiting may hold most of it.
+// this one was waiting may hold most of it. Then of other images, as far as memory is granted.
 Result<std::vector<std::shared_ptr<const DigestIndex>>> Replicator::indexes_for(
     const Arrival& arrival) {
-  constexpr std::size_t most_indexes = 2;
+  constexpr std::size_t most_of_image = 2;
+  constexpr std::size_t most_of_others = 16;
+  // Of the others together: 16 MiB of places, 30 MB of names.
+  constexpr std::uint64_t most_chunks = 1024 * 1024;
+  constexpr std::uint64_t most_entries = 100'000;
   std::vector<std::shared_ptr<const DigestIndex>> indexes;
   for (const catalog::Version& candidate : parent_candidates(arrival.version())) {
-    if (indexes.size() == most_indexes) break;
+    if (indexes.size() == most_of_image) break;
     ICBD_ASSIGN(auto local, local_.open(candidate));
     ICBD_ASSIGN(DigestIndex index, DigestIndex::build(std::move(local)));
     indexes.push_back(std::make_shared<const DigestIndex>(std::move(index)));
+  }
+  std::uint64_t chunks = 0;
+  std::uint64_t entries = 0;
+  std::size_t others = 0;
+  for (const catalog::Version& other : newest_of_other_images(arrival.version())) {
+    chunks += other.facts.file_bytes / limits::chunk_size + other.facts.entries;
+    entries += other.facts.entries;
+    if (chunks > most_chunks || entries > most_entries || ++others > most_of_others) break;
+    // Another image's trouble is not this one's: then its chunks are fetched.
+    auto local = local_.open_once(other);
+    if (!local) continue;
+    if (auto index = DigestIndex::build(std::move(*local)))
+      indexes.push_back(std::make_shared<const DigestIndex>(std::move(*index)));
   }
   return indexes;
 }

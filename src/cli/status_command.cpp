@@ -87,15 +87,23 @@ std::string describe_worker(const json& worker) {
               fmt::format("start {}; the one before: {}", number(worker, "starts"), last_end));
 }
 
+std::string describe_wire(const json& wire) {
+  std::string description = fmt::format("{} received", format_size(number(wire, "bytes_received")));
+  if (const auto unpacked = number(wire, "bytes_unpacked"); unpacked != 0)
+    description += fmt::format(", {} of files unpacked", format_size(unpacked));
+  if (const std::string packing = text(wire, "packing"); !packing.empty())
+    description += "; " + packing;
+  return line("data", description);
+}
+
 std::string describe_cache(const json& status) {
   const json master = status.value("master", json::object());
   const json view = status.value("view", json::object());
-  const json wire = status.value("wire", json::object());
   const json versions = status.value("versions", json::object());
   std::string description =
       describe_followed(master) + describe_view(view) +
       describe_worker(status.value("worker", json::object())) +
-      line("data", fmt::format("{} received", format_size(number(wire, "bytes_received")))) +
+      describe_wire(status.value("wire", json::object())) +
       line("images", fmt::format("{} with {} complete, {} arriving, {} remote versions",
                                  number(status, "images"), number(versions, "complete"),
                                  number(versions, "arriving"), number(versions, "remote")));

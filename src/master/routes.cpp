@@ -35,6 +35,8 @@ json describe_data_service(const Subjects& subjects) {
   return {{"listen", subjects.data_address},
           {"connections", counters.connections.load()},
           {"bytes_sent", counters.bytes_sent.load()},
+          {"units_prepared", subjects.data_service.units_prepared()},
+          {"units_shared", subjects.data_service.units_shared()},
           {"bytes_received", counters.bytes_received.load()},
           {"requests", counters.requests.load()}};
 }

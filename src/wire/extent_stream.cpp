@@ -113,7 +113,8 @@ Status ExtentStream::send(const Item& item) {
   if (!item.unit) {
     failed_request_.reset();
     if (given_up) return {};
-    return socket_.send({.type = FrameType::extents_end, .request_id = item.request_id});
+    return socket_.send({.type = FrameType::extents_end, .request_id = item.request_id},
+                        encode_extents_end(why()));
   }
   if (given_up) return {};
   const auto& frames = item.unit->wait();

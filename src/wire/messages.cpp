@@ -415,6 +415,19 @@ Result<std::vector<source::ExtentData>> decode_extents_reply(
   return extents;
 }
 
+Bytes encode_extents_end(std::string_view packing) {
+  ByteWriter writer;
+  writer.write_text(packing.substr(0, packing_words_length));
+  return writer.take();
+}
+
+Result<std::string> decode_extents_end(ByteView payload) {
+  ByteReader reader(payload);
+  std::string packing = reader.read_text(packing_words_length);
+  if (!reader.complete()) return malformed("end of extents");
+  return packing;
+}
+
 Bytes encode(const Error& error) {
   ByteWriter writer;
   writer.write_text(to_string(error.code()));

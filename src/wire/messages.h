@@ -95,6 +95,12 @@ Bytes encode_extents_table(std::span<const source::ExtentData> extents);
 Result<std::vector<source::ExtentData>> decode_extents_reply(
     ByteView payload, const std::shared_ptr<const void>& owner);
 
+// The end of an answer with extents: how they were packed, in words for people, of the answering
+// side.
+inline constexpr std::size_t packing_words_length = 200;
+Bytes encode_extents_end(std::string_view packing);
+Result<std::string> decode_extents_end(ByteView payload);
+
 Bytes encode(const Error& error);
 // The error that the payload carries, or the one that decoding it ends in.
 Error decode_error(ByteView payload);

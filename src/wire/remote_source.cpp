@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <mutex>
 #include <set>
 #include <tuple>
 
@@ -66,10 +67,18 @@ class AwaitedExtents {
 
 using Received = std::function<Status(const source::ExtentData&)>;
 
-Status receive_extents(Reply& reply, AwaitedExtents awaited, const Received& received) {
+// Returns how the other side packed them, in words.
+Result<std::string> receive_extents(Reply& reply, AwaitedExtents awaited, const Received& received,
+                                    std::atomic<std::uint64_t>& bytes_unpacked) {
+  Result<std::string> packing;
   while (true) {
     ICBD_ASSIGN(const IncomingFrame frame, reply.next());
-    if (frame.header.type == FrameType::extents_end) break;
+    bytes_unpacked.fetch_add(frame.payload.size(), std::memory_order_relaxed);
+    if (frame.header.type == FrameType::extents_end) {
+      packing = decode_extents_end(frame.payload);
+      if (!packing) return reply.refuse(std::move(packing).error());
+      break;
+    }
     if (frame.header.type != FrameType::extents_reply)
       return unexpected_type(reply, frame, "extents");
     auto extents = decode_extents_reply(frame.payload, frame.buffer);
@@ -88,7 +97,7 @@ Status receive_extents(Reply& reply, AwaitedExtents awaited, const Received& rec
     return reply.refuse(
         Error(ErrorCode::corrupt,
               fmt::format("the answer ended with {} extents missing", awaited.count())));
-  return {};
+  return packing;
 }
 
 }  // namespace
@@ -103,7 +112,10 @@ struct RemoteSource::State {
 
   std::atomic<std::uint64_t> bytes_sent = 0;
   std::atomic<std::uint64_t> bytes_received = 0;
+  std::atomic<std::uint64_t> bytes_unpacked = 0;
   std::atomic<bool> reachable = false;
+  std::mutex mutex;
+  std::string packing;  // guarded by mutex
   const Channel::Environment environment;
   Channel control{ChannelKind::control, environment};
   Channel demand{ChannelKind::demand, environment};
@@ -183,7 +195,12 @@ Status RemoteSource::extents(const Digest& manifest, std::span<const source::Ext
       .manifest = manifest, .priority = priority, .extents = {extents.begin(), extents.end()}};
   Channel& channel = priority == source::Priority::demand ? state_->demand : state_->bulk;
   ICBD_ASSIGN(Reply reply, channel.ask(FrameType::extents, encode(request)));
-  return receive_extents(reply, AwaitedExtents(extents), received);
+  auto packing = receive_extents(reply, AwaitedExtents(extents), received, state_->bytes_unpacked);
+  if (!packing) return std::unexpected(std::move(packing).error());
+  if (priority == source::Priority::demand) return {};
+  const std::lock_guard lock(state_->mutex);
+  state_->packing = std::move(*packing);
+  return {};
 }
 
 std::uint64_t RemoteSource::bytes_received() const {
@@ -191,6 +208,13 @@ std::uint64_t RemoteSource::bytes_received() const {
 }
 std::uint64_t RemoteSource::bytes_sent() const {
   return state_->bytes_sent;
+}
+std::uint64_t RemoteSource::bytes_unpacked() const {
+  return state_->bytes_unpacked;
+}
+std::string RemoteSource::packing() const {
+  const std::lock_guard lock(state_->mutex);
+  return state_->packing;
 }
 bool RemoteSource::reachable() const {
   return state_->reachable;

@@ -143,4 +143,11 @@ const ServerCounters& Server::counters() const {
   return state_->counters;
 }
 
+std::uint64_t Server::units_prepared() const {
+  return state_->engine.counters().units_prepared;
+}
+std::uint64_t Server::units_shared() const {
+  return state_->engine.counters().units_shared;
+}
+
 }  // namespace icbd::wire

@@ -34,10 +34,15 @@ class LocalVersions {
 
   // From those that are open, or opens it.
   Result<std::shared_ptr<const LocalVersion>> open(const catalog::Version& version);
+  // The same, but it is not kept for others.
+  Result<std::shared_ptr<const LocalVersion>> open_once(const catalog::Version& version);
   // Whoever has it keeps it; from now on it is opened anew.
   void forget(VersionSerial serial);
 
  private:
+  // Null if it is not open.
+  std::shared_ptr<const LocalVersion> find(VersionSerial serial);
+
   repository::Repository& repository_;
   std::mutex mutex_;                                       // guards recent_
   std::list<std::shared_ptr<const LocalVersion>> recent_;  // most recently used first

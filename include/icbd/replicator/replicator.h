@@ -190,6 +190,7 @@ class Replicator {
   Status fill(VersionSerial serial, std::stop_token stop);
   Status fill_and_land(Arrival& arrival, std::stop_token stop);
   Status turn_complete(const catalog::Version& version);
+  std::vector<catalog::Version> newest_of_other_images(const catalog::Version& version) const;
   Result<std::vector<std::shared_ptr<const DigestIndex>>> indexes_for(const Arrival& arrival);
 
   // replicator_follow.cpp

@@ -39,6 +39,9 @@ class Server {
   // Closes the listening socket and every connection; returns when all threads have ended.
   void stop();
   const ServerCounters& counters() const;
+  // Stretches of up to 1 MiB that were read and packed, and those that another cache wanted too.
+  std::uint64_t units_prepared() const;
+  std::uint64_t units_shared() const;
 
  private:
   struct State;

@@ -250,7 +250,10 @@ json cache_status() {
             {"warning", "restored from an old backup"},
             {"conflicts", {"win11@1: other content"}}}},
           {"view", {{"mountpoint", "/var/lib/icbd"}}},
-          {"wire", {{"bytes_received", 1u << 20}}},
+          {"wire",
+           {{"bytes_received", 1u << 20},
+            {"bytes_unpacked", 2u << 20},
+            {"packing", "zstd:3: link 12.5 MB/s, packs to 0.49"}}},
           {"images", 1},
           {"versions", {{"remote", 3}, {"arriving", 1}, {"complete", 2}}},
           {"arriving", json::array({arriving})},
@@ -265,6 +268,9 @@ TEST_F(CliTest, StatusOfACache) {
   EXPECT_THAT(out(), HasSubstr("arriving    win11@2  25 %  1.0 MiB of 4.0 MiB  1.0 MiB/s  "
                                "retrying: the master cannot be reached\n"));
   EXPECT_THAT(out(), HasSubstr("            connection refused\n"));
+  EXPECT_THAT(
+      out(), HasSubstr("data        1.0 MiB received, 2.0 MiB of files unpacked; zstd:3: link 12.5 "
+                       "MB/s, packs to 0.49\n"));
   EXPECT_THAT(out(), HasSubstr("warning     restored from an old backup\n"));
   EXPECT_THAT(out(), HasSubstr("refused     win11@1: other content\n"));
   EXPECT_THAT(out(), HasSubstr("refused     win11@3: 8 MiB are needed\n"));

@@ -137,6 +137,34 @@ TEST_F(ArrivalTest, AFileRewrittenAsANewOneIsSharedAndNotFetched) {
   expect_landed_equal(2);
 }
 
+TEST_F(ArrivalTest, WhatAnotherImageHasIsSharedAndNotFetched) {
+  publish("head -c 4M /dev/urandom > disk; echo one > name", "other");
+  start();
+  wait_until_known(1, "other");
+  ASSERT_DONE(open(1, "other"));
+  replicator_->want(serial(1, "other"));
+  wait_until_complete(1, "other");
+  publish("echo two > name");
+  const auto arrival = let_arrive(1);
+  ASSERT_TRUE(arrival);
+  EXPECT_EQ(arrival->progress().bytes_shared, 4u * 1024 * 1024);
+  EXPECT_LT(arrival->progress().bytes_fetched, 1024u);
+  expect_landed_equal(1);
+}
+
+// By whole chunks, as an installer does that puts a partition somewhere else.
+TEST_F(ArrivalTest, AShiftedCopyIsSharedAndNotFetched) {
+  publish("head -c 4M /dev/urandom > disk");
+  start();
+  let_arrive(1);
+  publish("{ head -c 128K /dev/urandom; cat disk; } > shifted; rm disk");
+  const auto arrival = let_arrive(2);
+  ASSERT_TRUE(arrival);
+  EXPECT_EQ(arrival->progress().bytes_shared, 4u * 1024 * 1024);
+  EXPECT_EQ(arrival->progress().bytes_fetched, 128u * 1024);
+  expect_landed_equal(2);
+}
+
 TEST_F(ArrivalTest, StoppingAnswersEveryReaderAndTheNextStartGoesOn) {
   publish("head -c 8M /dev/urandom > disk");
   start();

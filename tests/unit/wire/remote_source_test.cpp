@@ -162,6 +162,8 @@ TEST_P(PackedRemoteSource, EverythingComesAsItWasAndShorter) {
   ASSERT_TRUE(done) << done.error().message();
   EXPECT_EQ(seen, extents.size());
   EXPECT_LT(remote->bytes_received(), bytes / 2);
+  EXPECT_GE(remote->bytes_unpacked(), bytes);
+  EXPECT_EQ(remote->packing(), std::string(GetParam()) + ": asked for");
   const auto catalog = remote->catalog(std::nullopt);
   ASSERT_TRUE(catalog) << catalog.error().message();
   EXPECT_EQ((*catalog)->versions, fake.snapshot.versions);
@@ -455,7 +457,25 @@ TEST_F(MisbehavingMaster, ExtentThatWasNotAskedFor) {
 
 TEST_F(MisbehavingMaster, MissingExtents) {
   expect_failure(ErrorCode::corrupt, [&](FrameSocket& frames, int) {
-    ASSERT_TRUE(frames.send({.type = FrameType::extents_end, .request_id = request_id}));
+    ASSERT_TRUE(frames.send({.type = FrameType::extents_end, .request_id = request_id},
+                            encode_extents_end("")));
+  });
+}
+
+TEST_F(MisbehavingMaster, AnEndThatSaysNonsense) {
+  expect_failure(ErrorCode::corrupt, [&](FrameSocket& frames, int) {
+    ASSERT_TRUE(frames.send({.type = FrameType::extents_end, .request_id = request_id},
+                            testing::copy_of("nonsense")));
+  });
+}
+
+TEST_F(MisbehavingMaster, APackedFrameThatDoesNotUnpack) {
+  expect_failure(ErrorCode::corrupt, [&](FrameSocket& frames, int) {
+    ASSERT_TRUE(frames.send({.type = FrameType::extents_reply,
+                             .request_id = request_id,
+                             .codec = static_cast<std::uint8_t>(codec::Algorithm::zstd),
+                             .plain_length = 1000},
+                            testing::copy_of("not zstd at all")));
   });
 }
 

@@ -70,7 +70,7 @@ std::vector<Candidate> default_candidates() {
           zstd(6, 9.0, 0.475)};
 }
 
-Choice::Choice(std::vector<Candidate> candidates) {
+Choice::Choice(const std::vector<Candidate>& candidates) {
   for (const auto& [setting, guess] : candidates) {
     if (setting == Setting{}) plain_ = options_.size();
     options_.push_back({.setting = setting,
@@ -238,7 +238,7 @@ std::string Choice::why() const {
     return fmt::format("{}: {}; {} would reach {}", name, link, to_string(fastest->setting),
                        megabytes(goodput(*fastest)));
   }
-  const std::string packs = fmt::format("{}: {}, packs to {:.2f}", name, link, ratio(option));
+  std::string packs = fmt::format("{}: {}, packs to {:.2f}", name, link, ratio(option));
   const double there = cores_unpacking_ * option.unpacking;
   if (there < *link_ / ratio(option) && there < cores_packing_ * option.packing)
     return fmt::format("{}; unpacking is the limit, at {}", packs, megabytes(there));

@@ -49,7 +49,7 @@ void LinkMeter::end_window(double seconds, double waited_seconds) {
 }
 
 void LinkMeter::measured(double rate) {
-  if (grown_ && rate < refuted_below * *estimate_) {
+  if (estimate_ && grown_ && rate < refuted_below * *estimate_) {
     hold_ = std::clamp(2 * hold_, hold_first, hold_last);
     may_grow_at_ = clock_.now() + hold_;
     estimate_ = rate;

@@ -58,7 +58,7 @@ class Choice {
   };
 
   // One of the candidates is `none`. Until a link was measured, it is chosen.
-  explicit Choice(std::vector<Candidate> candidates = default_candidates());
+  explicit Choice(const std::vector<Candidate>& candidates = default_candidates());
 
   // Bytes per second of what crosses the wire; none: not known, or more than was ever asked of it
   // (see LinkMeter). Judged with the next plan.

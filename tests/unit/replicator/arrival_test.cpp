@@ -157,7 +157,7 @@ TEST_F(ArrivalTest, AShiftedCopyIsSharedAndNotFetched) {
   publish("head -c 4M /dev/urandom > disk");
   start();
   let_arrive(1);
-  publish("{ head -c 128K /dev/urandom; cat disk; } > shifted; rm disk");
+  publish("{ head -c 128K /dev/urandom; dd if=disk bs=64K status=none; } > shifted; rm disk");
   const auto arrival = let_arrive(2);
   ASSERT_TRUE(arrival);
   EXPECT_EQ(arrival->progress().bytes_shared, 4u * 1024 * 1024);

@@ -29,14 +29,14 @@ int free_port(int type) {
   return ntohs(address.sin_port);
 }
 
+}  // namespace
+
 std::string replaced(std::string text, const std::string& what, const std::string& by) {
   for (auto at = text.find(what); at != std::string::npos; at = text.find(what, at + by.size()))
     text.replace(at, what.size(), by);
   return text;
 }
 
-// The first illustration behind `words` in docs/operations.md, with the view where it is here: what
-// is documented is what is tested.
 Result<std::string> documented(const Site& site, const std::string& words) {
   ICBD_ASSIGN(const Bytes bytes, read_file(ICBD_MOUNT_HELPERS "/../docs/operations.md", 1 << 20));
   const std::string document(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -48,8 +48,6 @@ Result<std::string> documented(const Site& site, const std::string& words) {
   return replaced(document.substr(begin + 5, end - begin - 4), "/var/lib/icbd",
                   site.mountpoint().string());
 }
-
-}  // namespace
 
 Result<std::unique_ptr<ExportServer>> ExportServer::start(const Site& site, const std::string& name,
                                                           const std::string& script) {

@@ -14,6 +14,11 @@
 
 namespace icbd::system_test {
 
+std::string replaced(std::string text, const std::string& what, const std::string& by);
+// The first illustration behind `words` in docs/operations.md, with the view where it is here: what
+// is documented is what is tested.
+Result<std::string> documented(const Site& site, const std::string& words);
+
 class ExportServer {
  public:
   // `script` prepares its places and ends with `exec`. What it writes is in the site's folder.

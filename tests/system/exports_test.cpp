@@ -12,6 +12,7 @@
 #include "harness/child_process.h"
 #include "harness/random_tree.h"
 #include "system/export_server.h"
+#include "system/qemu_guest.h"
 #include "system/site.h"
 #include "system/worker_kills.h"
 
@@ -123,8 +124,11 @@ class ExportsTest : public SiteTest {
   // `command` leaves the disk in copy(). Again and again, until the worker has been killed ten
   // times: each time it is the master's.
   void expect_read_right_under_kills(int version, const std::string& command) {
+    expect_read_right_under_kills(version, command, digest(version));
+  }
+  void expect_read_right_under_kills(int version, const std::string& command,
+                                     const std::string& wanted) {
     SCOPED_TRACE(fmt::format("version {}: {}", version, command));
-    const std::string wanted = digest(version);
     const std::string state = site->state(image, version);
     const auto begun = SteadyClock::now();
     int reads = 0;
@@ -341,6 +345,70 @@ TEST_F(NfsTest, NewVersionsAreSeenByClientsThatHaveListedBefore) {
   fmt::print("seen after {:.1f} s\n",
              std::chrono::duration<double>(SteadyClock::now() - begun).count());
 }
+
+// ---- virtual machines ----------------------------------------------------------------------
+
+// How the guest has its disk: what it writes goes into a file of qemu's own, or into a given one.
+class QemuTest : public ExportsTest, public testing::WithParamInterface<const char*> {
+ protected:
+  // The documented ones, of another image.
+  std::string of_this_image(const std::string& words) const {
+    const auto text = documented(*site, words);
+    EXPECT_TRUE(text) << text.error().message();
+    return replaced(text.value_or(""), "/debian/", "/" + image + "/");
+  }
+  // The guest's own file over the disk.
+  std::string overlay_command(int version) const {
+    const auto overlay = site->folder() / "overlay.qcow2";
+    const auto made = harness::run_checked({"qemu-img", "create", "-f", "qcow2", "-F", "raw", "-b",
+                                            site->mountpoint() / path_in_view(version), overlay});
+    EXPECT_TRUE(made) << made.error().message();
+    const std::string command = of_this_image("**Virtual machines**");
+    return command.substr(0, command.find("-drive")) +
+           fmt::format("-drive file={},if=virtio,backing.node-name=debian", overlay.string());
+  }
+  // The master's disk with what the guest has written over it.
+  std::string digest_with_writes(int version) const {
+    const auto disk_with_writes = site->folder() / "with-writes";
+    const auto made = harness::shell_checked(fmt::format(
+        "cp {0} {1}; head -c 64k /dev/zero | tr '\\0' '\\7' | dd of={1} conv=notrunc status=none",
+        (site->master_version(image, version) / disk).string(), disk_with_writes.string()));
+    EXPECT_TRUE(made) << made.error().message();
+    return digest_of_file(disk_with_writes);
+  }
+};
+
+TEST_P(QemuTest, ADiskThatWasOpenedWhileItArrivedIsReopenedUnderARunningGuest) {
+  const int arriving = next_version();
+  ASSERT_EQ(arriving, 2) << "as in the document";
+  const auto guest = QemuGuest::start(*site, GetParam() == std::string("snapshot")
+                                                 ? of_this_image("**Virtual machines**")
+                                                 : overlay_command(arriving));
+  ASSERT_DONE(guest);
+  ASSERT_DONE((*guest)->export_disk());
+  ASSERT_DONE((*guest)->use_disk("write -P 7 0 64k"));
+  const std::string wanted = digest_with_writes(arriving);
+  const std::string read =
+      fmt::format("qemu-img convert -f raw -O raw '{}' {}", (*guest)->disk_url(), copy().string());
+  expect_read_right_under_kills(arriving, read, wanted);
+  land(arriving);
+  ASSERT_EQ(served_files().size(), 1u) << "qemu holds what it opened before";
+  EXPECT_EQ(served_files()[0].at("whole"), true);
+
+  // Under reads, and whatever happens to the worker.
+  Status reopened;
+  {
+    const std::jthread reopening(
+        [&] { reopened = (*guest)->tell(of_this_image("qemu is told by its monitor")); });
+    expect_read_right_under_kills(arriving, read, wanted);
+  }
+  ASSERT_DONE(reopened);
+  ASSERT_DONE(wait_until_served(0));
+  expect_read_right_under_kills(arriving, read, wanted);
+}
+
+INSTANTIATE_TEST_SUITE_P(Disks, QemuTest, testing::Values("snapshot", "overlay"),
+                         [](const auto& kind) { return std::string(kind.param); });
 
 }  // namespace
 }  // namespace icbd::system_test

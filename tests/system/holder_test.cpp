@@ -3,13 +3,8 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <fstream>
 #include <random>
 #include <set>
@@ -18,6 +13,8 @@
 #include "icbd/base/file.h"
 #include "icbd/base/version.h"
 
+#include "system/checked_readers.h"
+#include "system/fio_readers.h"
 #include "system/long_run.h"
 #include "system/site.h"
 
@@ -25,10 +22,11 @@ namespace icbd::system_test {
 namespace {
 
 using namespace std::chrono_literals;
-using SteadyClock = std::chrono::steady_clock;
 
 const std::string image = "image";
 constexpr std::size_t disk_size = 24 * 1024 * 1024;
+const std::string fio_file = "fio.raw";
+constexpr std::size_t fio_size = 4 * 1024 * 1024;
 
 // The process that serves: the holder's only child. 0 if there is none at the moment.
 pid_t worker_of(pid_t holder) {
@@ -46,142 +44,6 @@ bool runs(pid_t process) {
   return status && state != "Z" && state != "X";
 }
 
-// Readers that go on until they are stopped, and remember what went wrong and how long they waited.
-class Readers {
- public:
-  ~Readers() { stop(); }
-
-  // `read` throws a std::string for what is wrong.
-  void add(std::string name, std::function<void(std::mt19937&)> read) {
-    const auto seed = static_cast<unsigned>(threads_.size() + 1);
-    threads_.emplace_back([this, name = std::move(name), read = std::move(read), seed] {
-      std::mt19937 random(seed);
-      while (!stopped_) {
-        const auto begun = SteadyClock::now();
-        try {
-          read(random);
-        } catch (const std::string& what) {
-          const std::lock_guard lock(mutex_);
-          if (errors_.size() < 20) errors_.push_back(name + ": " + what);
-        }
-        const auto took = SteadyClock::now() - begun;
-        ++operations_;
-        const std::lock_guard lock(mutex_);
-        worst_ = std::max(worst_, took);
-      }
-    });
-  }
-
-  void stop() {
-    stopped_ = true;
-    for (std::jthread& thread : threads_)
-      if (thread.joinable()) thread.join();
-  }
-  std::vector<std::string> errors() const { return errors_; }
-  std::uint64_t operations() const { return operations_; }
-  double worst_milliseconds() const {
-    return std::chrono::duration<double, std::milli>(worst_).count();
-  }
-
- private:
-  std::atomic<bool> stopped_ = false;
-  std::atomic<std::uint64_t> operations_ = 0;
-  mutable std::mutex mutex_;
-  std::vector<std::string> errors_;
-  SteadyClock::duration worst_{};
-  std::vector<std::jthread> threads_;
-};
-
-std::string errno_text(const std::string& what) {
-  return what + ": " + std::string(strerrordesc_np(errno));
-}
-
-// A file and what must be in it.
-struct Known {
-  std::filesystem::path path;
-  Bytes content;
-};
-
-void read_some(int fd, const Known& known, std::mt19937& random, std::size_t length,
-               std::byte* buffer) {
-  const std::size_t blocks = (known.content.size() - length) / 4096 + 1;
-  const std::size_t offset = random() % blocks * 4096;
-  const ssize_t got = ::pread(fd, buffer, length, static_cast<off_t>(offset));
-  if (got < 0) throw errno_text(fmt::format("read {} at {}", known.path.string(), offset));
-  if (static_cast<std::size_t>(got) != length ||
-      !std::equal(buffer, buffer + length, known.content.begin() + static_cast<long>(offset)))
-    throw fmt::format("wrong bytes in {} at {}: {} read", known.path.string(), offset, got);
-}
-
-unique_fd open_or_throw(const std::filesystem::path& path, int flags) {
-  unique_fd fd(::open(path.c_str(), flags | O_CLOEXEC));
-  if (!fd) throw errno_text("open " + path.string());
-  return fd;
-}
-
-struct AlignedBuffer {
-  explicit AlignedBuffer(std::size_t size)
-      : data(static_cast<std::byte*>(std::aligned_alloc(4096, size))) {}
-  ~AlignedBuffer() { std::free(data); }
-  AlignedBuffer(const AlignedBuffer&) = delete;
-  AlignedBuffer& operator=(const AlignedBuffer&) = delete;
-  std::byte* data;
-};
-
-// From one open descriptor, for as long as the test lasts.
-void add_held_reader(Readers& readers, const Known& known, int flags) {
-  auto fd = std::make_shared<unique_fd>(open_or_throw(known.path, O_RDONLY | flags));
-  auto buffer = std::make_shared<AlignedBuffer>(65536);
-  readers.add(flags == 0 ? "buffered" : "direct", [fd, buffer, &known](std::mt19937& random) {
-    read_some(fd->get(), known, random, random() % 2 == 0 ? 4096 : 65536, buffer->data);
-  });
-}
-
-void add_opening_reader(Readers& readers, const std::vector<Known>& files) {
-  auto buffer = std::make_shared<AlignedBuffer>(4096);
-  readers.add("opening", [buffer, &files](std::mt19937& random) {
-    const Known& known = files[random() % files.size()];
-    const unique_fd fd = open_or_throw(known.path, O_RDONLY);
-    read_some(fd.get(), known, random, std::min<std::size_t>(4096, known.content.size()),
-              buffer->data);
-  });
-}
-
-void add_looking_reader(Readers& readers, const std::vector<Known>& files) {
-  readers.add("looking", [&files](std::mt19937& random) {
-    const Known& known = files[random() % files.size()];
-    struct stat attributes{};
-    if (::stat(known.path.c_str(), &attributes) != 0)
-      throw errno_text("stat " + known.path.string());
-    if (static_cast<std::size_t>(attributes.st_size) != known.content.size())
-      throw fmt::format("{} has {} bytes", known.path.string(), attributes.st_size);
-    if (random() % 16 != 0) return;
-    std::error_code error;
-    std::size_t names = 0;
-    for (auto entry = std::filesystem::directory_iterator(known.path.parent_path(), error);
-         !error && entry != std::filesystem::directory_iterator(); entry.increment(error))
-      ++names;
-    if (error) throw "list: " + error.message();
-    if (names == 0) throw std::string("an empty listing");
-  });
-}
-
-void add_mapping_reader(Readers& readers, const Known& known) {
-  readers.add("mapped", [&known](std::mt19937& random) {
-    const unique_fd fd = open_or_throw(known.path, O_RDONLY);
-    void* const map = ::mmap(nullptr, known.content.size(), PROT_READ, MAP_SHARED, fd.get(), 0);
-    if (map == MAP_FAILED) throw errno_text("map " + known.path.string());
-    const auto* const bytes = static_cast<const std::byte*>(map);
-    bool equal = true;
-    for (int i = 0; i < 64 && equal; ++i) {
-      const std::size_t at = random() % known.content.size();
-      equal = bytes[at] == known.content[at];
-    }
-    ::munmap(map, known.content.size());
-    if (!equal) throw "wrong bytes in the map of " + known.path.string();
-  });
-}
-
 class HolderTest : public SiteTest {
  protected:
   void SetUp() override {
@@ -191,11 +53,14 @@ class HolderTest : public SiteTest {
     fmt::print("seed {}\n", seed);
     change(
         fmt::format("head -c {} /dev/urandom > disk.raw; mkdir many; "
-                    "for i in $(seq 1 40); do head -c 20000 /dev/urandom > many/$i; done",
-                    disk_size));
+                    "for i in $(seq 1 40); do head -c 20000 /dev/urandom > many/$i; done; {}",
+                    disk_size, more_content()));
     ASSERT_DONE(site->publish(image));
     ASSERT_DONE(site->start_cache());
   }
+
+  // Of the first version: a command of the shell.
+  virtual std::string more_content() const { return "true"; }
 
   void TearDown() override {
     if (site) expect_only_kills();
@@ -281,7 +146,25 @@ class HolderTest : public SiteTest {
   int kills_ = 0;
 };
 
-TEST_F(HolderTest, KillsOfTheWorkerAreNotSeenByReaders) {
+// With a file that fio has laid out, and reads.
+class KillsTest : public HolderTest {
+ protected:
+  std::string more_content() const override { return layout(1); }
+  static std::string layout(int number) {
+    return fio_layout_command(fio_file, fio_size, static_cast<unsigned>(number));
+  }
+  std::filesystem::path laid_out(int number) const { return site->view(image, number) / fio_file; }
+
+  static void expect_no_errors(FioReaders& fio) {
+    const auto found = fio.stop();
+    ASSERT_DONE(found);
+    fmt::print("fio: {} reads, the longest wait {:.0f} ms\n", found->reads,
+               found->longest_wait_milliseconds);
+  }
+  using HolderTest::expect_no_errors;
+};
+
+TEST_F(KillsTest, OfTheWorkerAreNotSeenByReaders) {
   complete_version(1);
   const Known disk = known(1, "disk.raw");
   const std::vector<Known> files = small_files(1);
@@ -291,7 +174,10 @@ TEST_F(HolderTest, KillsOfTheWorkerAreNotSeenByReaders) {
   add_mapping_reader(readers, disk);
   add_opening_reader(readers, files);
   add_looking_reader(readers, files);
+  const auto fio = FioReaders::start(*site, laid_out(1));
+  ASSERT_DONE(fio);
   kill_workers(is_long_run() ? 3000 : 200);
+  expect_no_errors(**fio);
   expect_no_errors(readers);
   expect_alive();
   EXPECT_EQ(site->ask_cache("/api/status").value().at("view").at("served_files").size(), 0u);
@@ -299,7 +185,7 @@ TEST_F(HolderTest, KillsOfTheWorkerAreNotSeenByReaders) {
 
 // As on a kernel that cannot send requests again: the cache keeps them itself. Files are served, so
 // that there are many of them.
-TEST_F(HolderTest, KillsAreNotSeenWhereTheKernelCannotSendRequestsAgain) {
+TEST_F(KillsTest, AreNotSeenWhereTheKernelCannotSendRequestsAgain) {
   ASSERT_DONE(site->stop_cache());
   site->set_cache_settings({"view.resend=false", "view.passthrough=false"});
   ASSERT_DONE(site->start_cache());
@@ -311,7 +197,10 @@ TEST_F(HolderTest, KillsAreNotSeenWhereTheKernelCannotSendRequestsAgain) {
   add_held_reader(readers, disk, O_DIRECT);
   add_opening_reader(readers, files);
   add_looking_reader(readers, files);
+  const auto fio = FioReaders::start(*site, laid_out(1));
+  ASSERT_DONE(fio);
   kill_workers(is_long_run() ? 1000 : 100);
+  expect_no_errors(**fio);
   expect_no_errors(readers);
   expect_alive();
   const auto view = site->ask_cache("/api/status").value().at("view");
@@ -320,7 +209,7 @@ TEST_F(HolderTest, KillsAreNotSeenWhereTheKernelCannotSendRequestsAgain) {
 }
 
 // Versions come, are read while they arrive, land and are dropped, and come again.
-TEST_F(HolderTest, KillsAreNotSeenWhileVersionsArriveLandAndAreDropped) {
+TEST_F(KillsTest, AreNotSeenWhileVersionsArriveLandAndAreDropped) {
   ASSERT_DONE(site->stop_cache());
   ASSERT_DONE(site->use_proxy());
   site->proxy().set_rate(12 * 1024 * 1024);
@@ -330,22 +219,25 @@ TEST_F(HolderTest, KillsAreNotSeenWhileVersionsArriveLandAndAreDropped) {
     change(
         fmt::format("for i in 1 2 3 4; do dd if=/dev/urandom of=disk.raw bs=1M count=2 "
                     "seek=$((RANDOM % 20)) conv=notrunc status=none; done; "
-                    "head -c 20000 /dev/urandom > many/{}",
-                    number));
+                    "head -c 20000 /dev/urandom > many/{}; {}",
+                    number, layout(number)));
     ASSERT_DONE(site->publish(image));
   }
   ASSERT_DONE(site->wait_until_listed(image, versions));
   std::vector<Known> disks, files;
+  std::vector<std::filesystem::path> fio_files;
   for (int number = 1; number <= versions; ++number) {
     disks.push_back(known(number, "disk.raw"));
     files.push_back(known(number, "many/1"));
     files.push_back(known(number, fmt::format("many/{}", number)));
+    fio_files.push_back(laid_out(number));
   }
   Readers readers;
   add_opening_reader(readers, disks);
   add_opening_reader(readers, disks);
   add_opening_reader(readers, files);
   add_looking_reader(readers, files);
+  add_fio_reader(readers, fio_files);
   std::atomic<bool> stopped = false;
   std::atomic<int> dropped = 0;
   std::jthread dropper([&] {

@@ -80,7 +80,6 @@ Result<std::vector<__u64>> clone_sources(const SendOptions& options) {
 
 SendOptions shape_options(int parent_root_fd) {
   return {.parent_root_fd = parent_root_fd,
-          .clone_root_fds = {},
           .protocol = shape_protocol,
           .no_data = true};
 }

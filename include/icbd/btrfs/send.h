@@ -21,7 +21,7 @@ struct SendOptions {
   // everything is sent.
   int parent_root_fd = -1;
   // Further ones that the receiver has: extents that are shared with them are not sent but named.
-  std::vector<int> clone_root_fds;
+  std::vector<int> clone_root_fds = {};
   // Of the stream; 0: the newest that the kernel knows.
   std::uint32_t protocol = 1;
   bool compressed_data = false;     // extents as they lie on the disk; needs protocol 2

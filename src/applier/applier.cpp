@@ -12,24 +12,33 @@ using sendstream::Command;
 
 Applier::Applier(int root_fd, CloneSources& sources, Options options)
     : session_(std::make_unique<Session>(root_fd, sources, options)),
-      commands_left_(options.commands_max) {}
+      commands_left_(options.commands_max),
+      pass_over_errors_(options.pass_over_errors) {}
 Applier::~Applier() = default;
 Applier::Applier(Applier&&) noexcept = default;
 Applier& Applier::operator=(Applier&&) noexcept = default;
 
 Status Applier::apply(const Command& command) {
   if (failure_) return std::unexpected(*failure_);
-  Status status = check_order(command);
-  if (status) status = std::visit(*session_, command);
+  const Status in_order = check_order(command);
+  if (!in_order) return give_up(in_order.error().with_context(sendstream::dump(command)));
   --commands_left_;
-  if (!status) {
-    failure_ = status.error().with_context(sendstream::dump(command));
-    session_.reset();  // with all its descriptors
-    return std::unexpected(*failure_);
+  const bool ends = std::holds_alternative<sendstream::End>(command);
+  if (const Status applied = std::visit(*session_, command); !applied) {
+    Error error = applied.error().with_context(sendstream::dump(command));
+    // Without its beginning or its end a version is none.
+    if (pass_over_errors_ && identity_ && !ends) return std::unexpected(std::move(error));
+    return give_up(std::move(error));
   }
   identity_ = session_->identity();
-  ended_ = std::holds_alternative<sendstream::End>(command);
+  ended_ = ends;
   return {};
+}
+
+Status Applier::give_up(Error error) {
+  failure_ = std::move(error);
+  session_.reset();  // with all its descriptors
+  return std::unexpected(*failure_);
 }
 
 Status Applier::finish() const {

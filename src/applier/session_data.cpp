@@ -130,6 +130,7 @@ Status Session::operator()(const Truncate& command) {
 // kernel sends no truncate when the last extent ends with the file, and later clones of these bytes
 // must find them within the file.
 Status Session::operator()(const UpdateExtent& command) {
+  if (!options_.extents_have_length) return {};
   ICBD_TRY(check_range(command.range));
   ICBD_ASSIGN(const int fd, tree_.writable(command.path));
   ICBD_ASSIGN(const struct stat status, status_of(fd));

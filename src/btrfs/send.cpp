@@ -1,4 +1,5 @@
-// The kernel's metadata-only send.
+#include "icbd/btrfs/send.h"
+
 #include <btrfsutil.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -7,6 +8,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <exception>
@@ -19,8 +21,8 @@
 namespace icbd::btrfs {
 namespace {
 
-// Version 2: punched holes come as fallocate; in version 1 they look like data.
-constexpr std::uint32_t stream_version = 2;
+// Of a shape. In protocol 2 punched holes come as fallocate; in 1 they look like data.
+constexpr std::uint32_t shape_protocol = 2;
 // Through the default 64 KiB pipe a send is half as fast (measured). 1 MiB is the most that a
 // process without privileges may ask for.
 constexpr int pipe_size = 1024 * 1024;
@@ -52,28 +54,64 @@ Status read_pieces(int pipe_fd, const std::function<Status(ByteView)>& sink) {
   }
 }
 
-}  // namespace
-
-Status send_shape(int root_fd, int parent_root_fd, int output_fd) {
-  btrfs_ioctl_send_args kernel{};
-  __u64 parent = 0;
-  if (parent_root_fd >= 0) {
-    ICBD_ASSIGN(parent, tree_id(parent_root_fd));
-    kernel.parent_root = parent;
-    // The kernel does not add it by itself, and without it reports unchanged tails as changed.
-    kernel.clone_sources = &parent;
-    kernel.clone_sources_count = 1;
-  }
-  kernel.send_fd = output_fd;
-  kernel.flags = BTRFS_SEND_FLAG_VERSION | BTRFS_SEND_FLAG_NO_FILE_DATA;
-  kernel.version = stream_version;
-  if (ioctl(root_fd, BTRFS_IOC_SEND, &kernel) < 0)
-    return fail_errno(fmt::format("send the shape of {}", describe(root_fd)));
-  return {};
+std::uint64_t flags_of(const SendOptions& options) {
+  std::uint64_t flags = BTRFS_SEND_FLAG_VERSION;
+  if (options.no_data) flags |= BTRFS_SEND_FLAG_NO_FILE_DATA;
+  if (options.compressed_data) flags |= BTRFS_SEND_FLAG_COMPRESSED;
+  if (options.omit_stream_header) flags |= BTRFS_SEND_FLAG_OMIT_STREAM_HEADER;
+  if (options.omit_end) flags |= BTRFS_SEND_FLAG_OMIT_END_CMD;
+  return flags;
 }
 
-Status send_shape(int root_fd, int parent_root_fd,
-                  const std::function<Status(ByteView piece)>& sink) {
+// What the receiver has: the kernel does not add the parent by itself, and without it reports
+// unchanged tails of files as changed.
+Result<std::vector<__u64>> clone_sources(const SendOptions& options) {
+  std::vector<__u64> sources;
+  if (options.parent_root_fd >= 0) {
+    ICBD_ASSIGN(const std::uint64_t parent, tree_id(options.parent_root_fd));
+    sources.push_back(parent);
+  }
+  for (const int fd : options.clone_root_fds) {
+    ICBD_ASSIGN(const std::uint64_t id, tree_id(fd));
+    if (std::ranges::find(sources, id) == sources.end()) sources.push_back(id);
+  }
+  return sources;
+}
+
+SendOptions shape_options(int parent_root_fd) {
+  return {.parent_root_fd = parent_root_fd,
+          .protocol = shape_protocol,
+          .no_data = true};
+}
+
+}  // namespace
+
+Status send(int root_fd, const SendOptions& options, int output_fd) {
+  if (options.compressed_data && options.protocol == 1)
+    return fail(ErrorCode::invalid_argument,
+                "protocol 1 knows no compressed data: use 2, or 0 for the newest");
+  ICBD_ASSIGN(std::vector<__u64> sources, clone_sources(options));
+  btrfs_ioctl_send_args kernel{};
+  kernel.send_fd = output_fd;
+  kernel.flags = flags_of(options);
+  kernel.version = options.protocol;
+  if (options.parent_root_fd >= 0) kernel.parent_root = sources.front();
+  if (!sources.empty()) {
+    kernel.clone_sources = sources.data();
+    kernel.clone_sources_count = sources.size();
+  }
+  if (ioctl(root_fd, BTRFS_IOC_SEND, &kernel) == 0) return {};
+  const int cause = errno;
+  // btrfs_ioctl_send in fs/btrfs/send.c
+  if (cause == EPROTO)
+    return fail(ErrorCode::unsupported,
+                fmt::format("this kernel's send knows no protocol {}; 0 stands for its newest",
+                            options.protocol));
+  return fail_errno(fmt::format("send {}", describe(root_fd)), cause);
+}
+
+Status send(int root_fd, const SendOptions& options,
+            const std::function<Status(ByteView piece)>& sink) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return fail_errno("make a pipe for a send stream");
   unique_fd read_end(ends[0]);
@@ -86,7 +124,7 @@ Status send_shape(int root_fd, int parent_root_fd,
   try {
     sender = std::thread([&] {
       block_all_signals();
-      sent = send_shape(root_fd, parent_root_fd, write_end.get());
+      sent = send(root_fd, options, write_end.get());
       write_end.reset();  // the reader's end of file
     });
   } catch (const std::exception& error) {
@@ -98,6 +136,15 @@ Status send_shape(int root_fd, int parent_root_fd,
   sender.join();
   if (!read) return read;
   return sent;
+}
+
+Status send_shape(int root_fd, int parent_root_fd, int output_fd) {
+  return send(root_fd, shape_options(parent_root_fd), output_fd);
+}
+
+Status send_shape(int root_fd, int parent_root_fd,
+                  const std::function<Status(ByteView piece)>& sink) {
+  return send(root_fd, shape_options(parent_root_fd), sink);
 }
 
 }  // namespace icbd::btrfs

@@ -47,6 +47,15 @@ void Arguments::flag(std::string_view names, bool& value, std::string_view text)
   command_.add_flag(std::string(names), value, std::string(text));
 }
 
+void Arguments::flag(std::string_view names, unsigned& times, std::string_view text) {
+  command_.add_flag(std::string(names), times, std::string(text));
+}
+
+void Arguments::option(std::string_view names, std::string_view kind, std::uint64_t& value,
+                       std::string_view text) {
+  add_option(command_, names, kind, value, text);
+}
+
 void Arguments::option(std::string_view names, std::string_view kind, std::string& value,
                        std::string_view text, Need need) {
   add_option(command_, names, kind, value, text)->required(need == Need::required);

@@ -6,6 +6,7 @@
 // Lifecycle: what is referred to is written when the command line is parsed, and must live as long.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -49,6 +50,8 @@ class Arguments {
 
   // `names` as in "-m,--message".
   void flag(std::string_view names, bool& value, std::string_view text);
+  // How often it was given.
+  void flag(std::string_view names, unsigned& times, std::string_view text);
   void option(std::string_view names, std::string_view kind, std::string& value,
               std::string_view text, Need need = Need::optional);
   void option(std::string_view names, std::string_view kind, std::optional<std::string>& value,
@@ -58,6 +61,9 @@ class Arguments {
               std::string_view text);
   // More than 0.
   void option(std::string_view names, std::string_view kind, std::optional<unsigned>& value,
+              std::string_view text);
+  // 0 or more.
+  void option(std::string_view names, std::string_view kind, std::uint64_t& value,
               std::string_view text);
   void option(std::string_view names, std::string_view kind, std::optional<double>& value,
               std::string_view text);

@@ -22,7 +22,7 @@ int explain_usage(const CommandLine& line, const CLI::ParseError& error,
                                    did_you_mean(word, known_words(line.app())));
   }
   terminal.errors << "Run icbd --help for all of them.\n";
-  return exit_usage;
+  return line.usage_code();
 }
 
 Result<int> ask(const CommandLine& line, const AskServer& action, const Surroundings& surroundings,

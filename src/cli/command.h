@@ -51,6 +51,8 @@ struct Command {
   std::string_view summary;
   // Adds arguments and returns what is to be done with them, once they are parsed.
   Action (*define)(Arguments& arguments);
+  // What it ends with when its arguments are wrong.
+  int usage_code = exit_usage;
 };
 
 // All of them, in the order of --help.
@@ -69,6 +71,7 @@ Action define_publish(Arguments& arguments);
 Action define_pull(Arguments& arguments);
 Action define_push(Arguments& arguments);
 Action define_receive(Arguments& arguments);
+Action define_send(Arguments& arguments);
 Action define_show(Arguments& arguments);
 Action define_status(Arguments& arguments);
 Action define_subscribe(Arguments& arguments);

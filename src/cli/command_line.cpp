@@ -34,7 +34,7 @@ CommandLine::CommandLine(std::string server)
     defined->group(std::string(command.group));
     defined->footer("");  // that of all commands is not said again
     Arguments arguments(*defined);
-    defined_.push_back({defined, command.define(arguments)});
+    defined_.push_back({defined, command.define(arguments), command.usage_code});
   }
 }
 
@@ -45,6 +45,12 @@ void CommandLine::parse(std::span<const std::string> arguments) {
 const Action& CommandLine::action() const {
   const CLI::App* const command = &chosen();
   return std::ranges::find(defined_, command, &Defined::command)->action;
+}
+
+int CommandLine::usage_code() const {
+  const auto given = app_.get_subcommands();
+  if (given.empty()) return exit_usage;
+  return std::ranges::find(defined_, given.front(), &Defined::command)->usage_code;
 }
 
 std::string kind_of_word(const CLI::Option& option) {

@@ -30,11 +30,14 @@ class CommandLine {
   // After parse(): the command that was given, and what it does.
   const CLI::App& chosen() const { return *app_.get_subcommands().front(); }
   const Action& action() const;
+  // After a parse() that has failed: what the command ends with, as far as there is one.
+  int usage_code() const;
 
  private:
   struct Defined {
     const CLI::App* command;
     Action action;
+    int usage_code;
   };
 
   CLI::App app_;

@@ -43,7 +43,8 @@ int main(int argc, char** argv) {
     std::error_code ignored;  // then a relative path stays one, and the master refuses it
     return cli::Surroundings{.server = std::string(environment("ICBD_SERVER")),
                              .working_directory = std::filesystem::current_path(ignored),
-                             .input_fd = STDIN_FILENO};
+                             .input_fd = STDIN_FILENO,
+                             .output_fd = STDOUT_FILENO};
   }();
   const SystemClock clock;
   cli::Interrupts interrupts;

@@ -1,85 +1,84 @@
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <functional>
-#include <optional>
+#include <nlohmann/json.hpp>
+#include <utility>
 
 #include "icbd/applier/receive.h"
-#include "icbd/base/file.h"
 #include "icbd/base/quote.h"
 #include "icbd/sendstream/decoder.h"
 #include "icbd/sendstream/dump.h"
 
+#include "answers.h"
 #include "command.h"
 #include "format.h"
-#include "progress_bar.h"
+#include "stream_input.h"
+#include "stream_progress.h"
 
 namespace icbd::cli {
 namespace {
 
-// A send through the default pipe of 64 KiB is half as fast; 1 MiB is the most that a process
-// without privileges may ask for.
-constexpr int pipe_size = 1024 * 1024;
-constexpr std::size_t piece_size = 256 * 1024;
-constexpr std::chrono::milliseconds progress_interval{200};
+using nlohmann::json;
 
 struct ReceiveOptions {
-  std::string file;   // "" or "-": standard input
-  std::string path;   // an existing directory; the subvolume is made in it
+  std::string file;  // "" or "-": standard input
+  std::string path;  // an existing directory; the subvolumes are made in it
+  std::string root;  // "": that of the mount
+  bool stop_at_end = false;
+  bool chroot = false;  // which is always so
+  std::uint64_t errors_max = 1;
+  bool force_decompress = false;
   bool dump = false;  // print the stream instead
+  bool quiet = false;
+  unsigned verbose = 0;
 };
 
-// Where a stream comes from.
-class Input {
+// What is said, as by the stock tool: names unless it is to be quiet, identities with -v, every
+// command with -vv.
+class Sayings final : public applier::ReceiveObserver {
  public:
-  static Result<Input> open(const std::string& file, int standard_input) {
-    Input input;
-    input.fd_ = standard_input;
-    if (!file.empty() && file != "-") {
-      ICBD_ASSIGN(input.file_, open_file(file, O_RDONLY));
-      input.fd_ = input.file_.get();
-    }
-    struct stat status{};
-    if (::fstat(input.fd_, &status) != 0) return fail_errno("look at the stream's file");
-    if (S_ISREG(status.st_mode)) input.size_ = static_cast<std::uint64_t>(status.st_size);
-    // Only makes it faster.
-    if (S_ISFIFO(status.st_mode)) ::fcntl(input.fd_, F_SETPIPE_SZ, pipe_size);
-    return input;
+  Sayings(StreamProgress& progress, const ReceiveOptions& options)
+      : progress_(progress), level_(options.quiet ? 0 : 1 + options.verbose) {}
+
+  // Names of the stream's must not steer the terminal.
+  void begins(const applier::Beginning& beginning) override {
+    const std::string name = printable(beginning.name);
+    const bool full = !beginning.parent_uuid;
+    progress_.set_label(fmt::format("receiving {}", quote(beginning.name)));
+    if (level_ >= 1) progress_.say(fmt::format("At {} {}", full ? "subvol" : "snapshot", name));
+    if (level_ >= 2)
+      progress_.say(fmt::format(
+          "receiving {} {} uuid={}, stransid={}{}", full ? "subvol" : "snapshot", name,
+          beginning.uuid.to_string(), beginning.transaction_id,
+          full ? "" : fmt::format(", parent_uuid={}", beginning.parent_uuid->to_string())));
   }
-
-  // 0 if nobody knows.
-  std::uint64_t size() const { return size_; }
-
-  // Hands over everything, piece by piece.
-  Status read(const std::function<Status(ByteView piece)>& sink) const {
-    Bytes piece(piece_size);
-    while (true) {
-      const ssize_t length = ::read(fd_, piece.data(), piece.size());
-      if (length < 0 && errno == EINTR) continue;
-      if (length < 0) return fail_errno("read the stream");
-      if (length == 0) return {};
-      ICBD_TRY(sink(ByteView(piece).first(static_cast<std::size_t>(length))));
-    }
+  void applies(const sendstream::Command& command) override {
+    if (level_ >= 3) progress_.say(sendstream::dump(command));
+  }
+  void passes_over(const Error& error) override {
+    progress_.say(fmt::format("icbd: passed over: {}", printable(error.message())));
   }
 
  private:
-  unique_fd file_;
-  int fd_ = -1;
-  std::uint64_t size_ = 0;
+  StreamProgress& progress_;
+  const unsigned level_;
 };
 
-Status dump_stream(const Input& input, std::ostream& out) {
+// Streams one after another, each with its header and end.
+Status dump_streams(const StreamInput& input, std::ostream& out) {
   sendstream::Decoder decoder;
   ICBD_TRY(input.read([&](ByteView piece) -> Status {
+    if (decoder.ended()) decoder = sendstream::Decoder();
     decoder.feed(piece);
     for (;;) {
       auto command = decoder.next();
       if (!command) return std::unexpected(command.error());
       if (!*command) break;
       out << sendstream::dump(**command) << '\n';
+      if (!decoder.ended()) continue;
+      if (decoder.rest().empty()) break;
+      sendstream::Decoder next;
+      next.feed(decoder.rest());
+      decoder = std::move(next);
     }
     out.flush();
     if (!out) return fail(ErrorCode::io, "write the dump to standard output");
@@ -88,76 +87,65 @@ Status dump_stream(const Input& input, std::ostream& out) {
   return decoder.finish();
 }
 
-// On standard error, if that is a terminal: standard output is for the result.
-class StreamProgress {
- public:
-  StreamProgress(const Terminal& terminal, std::uint64_t size)
-      : shown_{.out = terminal.errors,
-               .errors = terminal.errors,
-               .interactive = terminal.errors_interactive,
-               .errors_interactive = terminal.errors_interactive,
-               .width = terminal.width,
-               .clock = terminal.clock,
-               .pause = terminal.pause},
-        size_(size) {}
-
-  void add(std::size_t bytes, const std::string& name) {
-    done_ += bytes;
-    if (!shown_.interactive || name.empty()) return;
-    if (!bar_) bar_.emplace(shown_, fmt::format("receiving {}", quote(name)));
-    const auto now = shown_.clock.now();
-    if (drawn_ && now - *drawn_ < progress_interval) return;
-    drawn_ = now;
-    bar_->update({.done = done_, .total = size_, .bytes_per_second = {}, .remaining = {}});
-  }
-  void finish() {
-    if (bar_) bar_->finish();
-  }
-
- private:
-  const Terminal shown_;
-  const std::uint64_t size_;
-  std::uint64_t done_ = 0;
-  std::optional<ProgressBar> bar_;
-  std::optional<Clock::TimePoint> drawn_;
-};
-
-Result<applier::Received> receive_stream(applier::Receiver& receiver, const Input& input,
-                                         const Terminal& terminal) {
-  StreamProgress progress(terminal, input.size());
-  ICBD_TRY(input.read([&](ByteView piece) {
-    Status fed = receiver.feed(piece);
-    if (fed) progress.add(piece.size(), receiver.name());
-    return fed;
-  }));
-  progress.finish();
-  return receiver.finish();
-}
-
-// What became of what was made, behind the reason. Names of the stream's must not steer the
-// terminal.
+// What became of what was made, behind the reason.
 Error describe_failure(const Error& error, applier::Receiver& receiver) {
   const std::string reason = printable(error.message());
+  const std::string name = receiver.name();
   const auto discarded = receiver.discard();
   if (!discarded)
     return {error.code(), fmt::format("{}; what had arrived could not be deleted: {}", reason,
                                       printable(discarded.error().message()))};
   if (!*discarded) return {error.code(), reason};
-  return {error.code(),
-          fmt::format("{}; what had arrived of {} was deleted", reason, quote(receiver.name()))};
+  return {error.code(), fmt::format("{}; what had arrived of {} was deleted", reason, quote(name))};
 }
 
-// Makes a subvolume of a send stream, or prints the stream, one command a line.
-Status receive(const Terminal& terminal, const ReceiveOptions& options, int input_fd) {
+json describe(const std::vector<applier::Received>& received) {
+  json list = json::array();
+  for (const applier::Received& one : received) {
+    json parent;
+    if (one.parent_uuid) parent = one.parent_uuid->to_string();
+    list.push_back(
+        {{"path", one.path.string()}, {"uuid", one.uuid.to_string()}, {"parent_uuid", parent}});
+  }
+  return {{"received", std::move(list)}};
+}
+
+Result<std::vector<applier::Received>> receive_streams(applier::Receiver& receiver,
+                                                       const StreamInput& input,
+                                                       const ReceiveOptions& options,
+                                                       StreamProgress& progress) {
+  const auto demand = [&]() -> std::size_t {
+    constexpr std::size_t plenty = 1 << 20;
+    return options.stop_at_end ? receiver.missing() : plenty;
+  };
+  ICBD_TRY(input.read([&](ByteView piece) { return receiver.feed(piece); }, demand,
+                      [&](std::size_t bytes) { progress.add(bytes); }));
+  progress.finish();
+  return receiver.finish();
+}
+
+Status receive(const Place& place, const ReceiveOptions& options) {
   if (options.dump != options.path.empty())
     return fail(ErrorCode::invalid_argument,
                 options.dump ? "receive --dump takes no PATH" : "receive needs a PATH, or --dump");
-  ICBD_ASSIGN(const Input input, Input::open(options.file, input_fd));
-  if (options.dump) return dump_stream(input, terminal.out);
-  ICBD_ASSIGN(applier::Receiver receiver, applier::Receiver::open(options.path));
-  const auto received = receive_stream(receiver, input, terminal);
+  ICBD_ASSIGN(const StreamInput input,
+              StreamInput::open(options.file, place.surroundings.input_fd));
+  if (options.dump) return dump_streams(input, place.terminal.out);
+  StreamProgress progress(place.terminal, !options.quiet, input.size());
+  Sayings sayings(progress, options);
+  applier::ReceiveOptions how{.policy = {},
+                              .write_encoded = !options.force_decompress,
+                              .stop_at_end = options.stop_at_end,
+                              .errors_max = options.errors_max,
+                              .search_root = options.root,
+                              .observer = &sayings};
+  if (options.root.empty()) {
+    ICBD_ASSIGN(how.search_root, applier::mount_root_of(options.path));
+  }
+  ICBD_ASSIGN(applier::Receiver receiver, applier::Receiver::open(options.path, how));
+  const auto received = receive_streams(receiver, input, options, progress);
   if (!received) return std::unexpected(describe_failure(received.error(), receiver));
-  terminal.out << fmt::format("received {}\n", printable(received->path.string()));
+  if (place.json) print_json(place.terminal, describe(*received));
   return {};
 }
 
@@ -166,17 +154,29 @@ Status receive(const Terminal& terminal, const ReceiveOptions& options, int inpu
 Action define_receive(Arguments& arguments) {
   const auto options = std::make_shared<ReceiveOptions>();
   arguments.footer(
-      "Exit code 4: the stream's parent, a version that it shares with, or its file is not there.");
-  arguments.word(word_path, options->path, "A directory on BTRFS; parents are looked for below it",
-                 Need::optional);
+      "Takes the place of btrfs receive. Exit code 1: whatever has failed. Streams that are packed\n"
+      "(zstd, lz4, gzip, snappy) are unpacked.");
+  arguments.word(word_path, options->path, "A directory on BTRFS", Need::optional);
   arguments.option("-f", word_file, options->file,
                    "Read the stream from here instead of standard input");
+  arguments.flag("-e,--terminate-on-end", options->stop_at_end,
+                 "End after the first stream, and leave what follows to the next reader");
+  arguments.flag("-C,--chroot", options->chroot,
+                 "Confine the stream to PATH, which is always so");
+  arguments.option("-E,--max-errors", word_number, options->errors_max,
+                   "Give up with this many errors in a stream (1); 0: read it to its end");
+  arguments.option("-m", "ROOT", options->root,
+                   "Look for parents below this directory too, not below the mount of PATH");
+  arguments.flag("--force-decompress", options->force_decompress,
+                 "Unpack compressed extents instead of writing them as they are");
   arguments.flag("--dump", options->dump, "Print the stream, one command a line");
+  arguments.flag("-q,--quiet", options->quiet, "Say nothing but errors");
+  arguments.flag("-v,--verbose", options->verbose, "Say more; twice: every command");
   return WorkHere([options](const Place& place) -> Result<int> {
-    if (place.json)
-      return fail(ErrorCode::invalid_argument, "--json is for commands that ask a server");
-    ICBD_TRY(receive(place.terminal, *options, place.surroundings.input_fd));
-    return exit_done;
+    const Status done = receive(place, *options);
+    if (done) return exit_done;
+    place.terminal.errors << fmt::format("icbd: {}\n", printable(done.error().message()));
+    return exit_failed;
   });
 }
 

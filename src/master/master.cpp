@@ -5,6 +5,7 @@
 
 #include "icbd/fs/view.h"
 #include "icbd/library/repository_library.h"
+#include "icbd/node/stream_route.h"
 #include "icbd/node/verify_jobs.h"
 #include "icbd/repository/repository.h"
 #include "icbd/rest/api.h"
@@ -56,6 +57,7 @@ rest::Router make_router(const Subjects& subjects, AdoptionJobs& adoptions,
   rest::add_catalog_routes(router, reader);
   add_tag_routes(router, reader, subjects.repository.catalog());
   node::add_verify_route(router, reader, verifications);
+  node::add_stream_route(router, reader, subjects.repository);
   add_status_route(router, subjects);
   add_publish_routes(
       router, subjects.jobs,

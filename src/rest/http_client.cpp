@@ -1,5 +1,8 @@
 // The only translation unit with Beast's client side.
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <boost/asio/io_context.hpp>
@@ -8,6 +11,7 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <span>
 #include <stop_token>
@@ -27,6 +31,11 @@ using nlohmann::json;
 
 constexpr std::uint64_t response_bytes = 16 * 1024 * 1024;
 constexpr int http_version = 11;
+constexpr std::size_t download_piece = 256 * 1024;
+// A peer whose machine is gone is noticed after half a minute, however long it may be silent.
+constexpr int probe_after_seconds = 10;
+constexpr int probe_interval_seconds = 5;
+constexpr int probes_without_answer = 4;
 
 // One request and its response within one deadline. Operations are asynchronous, because only
 // those can be given up.
@@ -55,6 +64,17 @@ class Exchange {
     return run([&](auto done) {
       stream_.async_connect(targets, [done](beast::error_code ec, const auto&) { done(ec); });
     });
+  }
+
+  // Only an unusual system cannot; then the deadline does.
+  void notice_dead_peer() {
+    const auto set = [fd = stream_.socket().native_handle()](int level, int name, int value) {
+      static_cast<void>(::setsockopt(fd, level, name, &value, sizeof value));
+    };
+    set(SOL_SOCKET, SO_KEEPALIVE, 1);
+    set(IPPROTO_TCP, TCP_KEEPIDLE, probe_after_seconds);
+    set(IPPROTO_TCP, TCP_KEEPINTVL, probe_interval_seconds);
+    set(IPPROTO_TCP, TCP_KEEPCNT, probes_without_answer);
   }
 
   beast::error_code send(const http::request<http::string_body>& request) {
@@ -207,6 +227,47 @@ Status HttpClient::follow(const std::string& path, std::stop_token stop,
   } catch (const std::exception& exception) {
     return fail(ErrorCode::internal,
                 fmt::format("the events of {} failed: {}", server, exception.what()));
+  }
+}
+
+Status HttpClient::download(const std::string& path, std::chrono::milliseconds silence,
+                            const BodySink& sink) const {
+  const std::string server = fmt::format("http://{}", authority());
+  const auto ended = [&](std::string_view what, beast::error_code error) {
+    return fail(error == asio::error::timed_out ? ErrorCode::timed_out : ErrorCode::unavailable,
+                fmt::format("{} {}: {}", what, server, error.message()));
+  };
+  try {
+    Exchange exchange(timeout_);
+    if (const auto error = exchange.connect(host_, port_)) return ended("cannot reach", error);
+    exchange.notice_dead_peer();
+    if (const auto error = exchange.send(make_request(authority(), "GET", path, nullptr)))
+      return ended("lost the connection to", error);
+    exchange.extend(silence);  // the first byte may be as long in coming as any other
+    http::response_parser<http::buffer_body> parser;
+    // Beast takes "none" for 0 where a length is said.
+    parser.body_limit(std::numeric_limits<std::uint64_t>::max());
+    if (const auto error = exchange.receive_header(parser)) return ended("no answer from", error);
+    const bool success = parser.get().result() == http::status::ok;
+    http::response<http::string_body> refused(http::response_header<>(parser.get().base()));
+    std::vector<char> buffer(download_piece);
+    while (!parser.is_done()) {
+      exchange.extend(silence);
+      const auto [error, piece] = exchange.receive_some(parser, buffer);
+      if (success && !piece.empty())
+        ICBD_TRY(sink(as_bytes(piece)));
+      else if (refused.body().size() < response_bytes)
+        refused.body() += piece;
+      if (error && error != http::error::end_of_stream)
+        return ended("the stream stops before its end, from", error);
+    }
+    if (success) return {};
+    auto decoded = decode_response(refused, server);
+    if (!decoded) return std::unexpected(std::move(decoded).error());
+    return fail(ErrorCode::io, fmt::format("{} answered with no stream", server));
+  } catch (const std::exception& exception) {
+    return fail(ErrorCode::internal,
+                fmt::format("the download from {} failed: {}", server, exception.what()));
   }
 }
 

@@ -12,12 +12,14 @@
 #include <boost/beast/core/tcp_stream.hpp>
 #include <boost/beast/http.hpp>
 #include <optional>
+#include <sstream>
 #include <thread>
 
 #include "icbd/base/limits.h"
 #include "icbd/rest/api.h"
 #include "icbd/rest/http.h"
 
+#include "stream_threads.h"
 #include "target.h"
 
 namespace icbd::rest {
@@ -36,6 +38,7 @@ constexpr std::size_t connections_max = 1024;
 constexpr std::size_t listeners_max = 16 * 1024;
 constexpr std::chrono::milliseconds exhausted_pause{100};
 constexpr int service_unavailable = 503;
+constexpr unsigned http_1_1 = 11;
 
 // What every connection refers to; outlives them all.
 struct Service {
@@ -44,6 +47,7 @@ struct Service {
   HttpServerOptions options;
   std::atomic<std::size_t> connections = 0;  // listening ones are not counted
   std::atomic<std::size_t> listeners = 0;
+  StreamThreads streams{options.streams, options.stream_stall};
 };
 
 using HttpRequest = http::request<http::string_body>;
@@ -92,6 +96,13 @@ HttpResponse encode_response(const Response& response, bool keep_alive, bool hea
   if (!head) raw.body() = response.body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
   raw.prepare_payload();
   return raw;
+}
+
+// A whole response, for who writes to the socket without Beast.
+std::string refuse_stream(const Error& error) {
+  std::ostringstream text;
+  text << encode_response(error_response(error, status_of(error.code())), false, false);
+  return text.str();
 }
 
 // What a request that cannot be read is answered, or nothing if the peer is gone.
@@ -146,7 +157,30 @@ class Session : public std::enable_shared_from_this<Session> {
           error_response(Error(ErrorCode::busy, "too many listen already"), service_unavailable),
           false, false);
     }
+    if (response.stream && !head) return stream(response.stream, request);
     write(response, request.keep_alive(), head);
+  }
+
+  // From here on the connection is a thread's, which writes to it as fast as the peer takes it.
+  void stream(BodyWriter writer, const HttpRequest& request) {
+    if (!service_.streams.reserve())
+      return write(error_response(Error(ErrorCode::busy,
+                                        fmt::format("{} streams are being sent already",
+                                                    service_.options.streams)),
+                                  service_unavailable),
+                   false, false);
+    beast::error_code error;
+    // Without a socket, the thread finds that there is no peer.
+    unique_fd socket(stream_.socket().release(error));
+    service_.streams.start({.socket = std::move(socket),
+                            .writer = std::move(writer),
+                            .chunked = request.version() >= http_1_1,
+                            .refuse = refuse_stream,
+                            .failed = [logger = service_.logger, target = std::string(
+                                                                     request.target())](
+                                          const Error& failure) {
+                              logger->warn("GET {}: {}", target, failure.message());
+                            }});
   }
 
   // From here on another object's: what a request needed is given back.
@@ -316,6 +350,7 @@ void HttpServer::stop() {
   if (!state_) return;
   state_->context.stop();
   for (std::thread& thread : state_->threads) thread.join();
+  state_->service.streams.stop();
   if (state_->service.options.events != nullptr) state_->service.options.events->clear();
   // Connections end with the context that holds their outstanding operations.
   state_.reset();

@@ -79,14 +79,31 @@ void Decoder::feed(ByteView data) {
 
 Result<std::optional<Command>> Decoder::next() {
   if (failure_) return std::unexpected(*failure_);
+  wrong_command_ = 0;
   auto command = decode_next();
   if (!command) {
     failure_ = command.error().with_context(fmt::format("send stream, byte {}", position_));
-    buffer_ = {};
-    consumed_ = 0;
     return std::unexpected(*failure_);
   }
+  wrong_command_ = 0;
   return command;
+}
+
+bool Decoder::pass_over() {
+  if (!failure_ || wrong_command_ == 0) return false;
+  consumed_ += wrong_command_;
+  position_ += std::exchange(wrong_command_, 0);
+  failure_.reset();
+  return true;
+}
+
+std::size_t Decoder::missing() const {
+  if (ended_ || failure_) return 0;
+  const ByteView fed = rest();
+  std::size_t wanted = version_ == 0 ? wire::stream_header_size : wire::command_header_size;
+  if (version_ != 0 && fed.size() >= wanted)
+    wanted += std::min<std::size_t>(read_command_header(fed).length, limits::sendstream_command);
+  return wanted - std::min(wanted, fed.size());
 }
 
 Status Decoder::finish() const {
@@ -131,6 +148,7 @@ Result<std::optional<Command>> Decoder::decode_next() {
                                                 header.length, limits::sendstream_command));
   const std::size_t size = wire::command_header_size + header.length;
   if (rest.size() < size) return std::nullopt;
+  wrong_command_ = size;  // until it has proved right
   const ByteView bytes = rest.first(size);
   if (wire::checksum(bytes) != header.checksum)
     return fail(ErrorCode::corrupt, "a command's checksum does not match");

@@ -3,7 +3,7 @@
 // Purpose: turns a writable snapshot of the parent (or an empty subvolume) into the version that a
 // stream describes. One applier serves shapes (no data) and full streams.
 // Lifecycle: construct with the root directory of the subvolume; apply() every command in order;
-// finish(). An error is final: the caller discards the subvolume.
+// finish(). An error is final: the caller discards the subvolume. (Not with `pass_over_errors`.)
 // Guarantees: every path is resolved by openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
 // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV below `root_fd`, so that nothing outside the subvolume
 // is read or changed; an empty name, "." and ".." are refused. Exactly one subvolume per stream,
@@ -53,6 +53,12 @@ struct Options {
   // security.capability, times of files and directories, immutable and append-only attributes):
   // the caller sets them when the file is whole. False for full streams.
   bool hold_back = true;
+  // What a stream without data says of a range: false if nothing, as for the stock receiver; true
+  // if a file reaches at least to its end.
+  bool extents_have_length = true;
+  // A command that cannot be applied leaves the next ones possible; apply() says the error all the
+  // same. For people who take what they can get.
+  bool pass_over_errors = false;
   // Hand compressed extents to the kernel as they are. If not, or where it refuses, they are
   // unpacked first.
   bool write_encoded = true;
@@ -89,10 +95,12 @@ class Applier {
 
  private:
   Status check_order(const sendstream::Command& command) const;
+  Status give_up(Error error);
 
   std::unique_ptr<Session> session_;  // gone after an error
   std::optional<Identity> identity_;
   std::uint64_t commands_left_;
+  bool pass_over_errors_;
   bool ended_ = false;
   std::optional<Error> failure_;
 };

@@ -25,7 +25,8 @@ ExitCode exit_code_of(const Error& error);
 struct Surroundings {
   std::string server;  // ICBD_SERVER; empty if it is not set
   std::filesystem::path working_directory;
-  int input_fd = -1;  // standard input; stays the caller's
+  int input_fd = -1;   // standard input; stays the caller's
+  int output_fd = -1;  // standard output, for what is no text; stays the caller's
   // Where the daemons' configurations are looked for.
   std::filesystem::path configuration_directory = "/etc/icbd";
   // Below which /proc, /sys and /dev are.

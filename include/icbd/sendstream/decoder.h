@@ -3,7 +3,8 @@
 // Purpose: decodes a send stream of version 1, 2 or 3 as it arrives, in pieces of any size. Pure:
 // no I/O, no logging.
 // Lifecycle: feed() bytes, then next() until it returns nothing, and so on. After End, any
-// further byte is an error; an error is final.
+// further byte is an error, but for who takes them as the beginning of a further stream (rest()).
+// An error is final, unless pass_over() can go on behind it.
 // Guarantees: each command's length is held against limits::sendstream_command before it is
 // buffered; its CRC32C is checked before it is parsed; every attribute is bounded. Errors name the
 // command and its byte offset in the stream:
@@ -36,6 +37,18 @@ class Decoder {
   // The next whole command, or nothing if more bytes are needed (or the stream has ended).
   Result<std::optional<Command>> next();
 
+  // After an error of next(), before anything else: leaves out the command that was wrong, and
+  // forgets the error. False if it was not one command that was wrong, or nobody can say where the
+  // next one begins.
+  bool pass_over();
+
+  // What was fed and not decoded; valid until the next call.
+  ByteView rest() const { return ByteView(buffer_).subspan(consumed_); }
+
+  // How many bytes it takes at least until next() has something: for who must not read beyond the
+  // stream's end. 0 after it.
+  std::size_t missing() const;
+
   // True once End was returned by next().
   bool ended() const { return ended_; }
   // `corrupt` unless the stream ended with End and nothing is left over. Call it when the
@@ -57,6 +70,7 @@ class Decoder {
   std::uint32_t version_ = 0;
   std::uint64_t position_ = 0;
   bool ended_ = false;
+  std::size_t wrong_command_ = 0;  // its size, if it is whole
   std::optional<Error> failure_;
 };
 

@@ -37,7 +37,19 @@ class ReceiveTest : public ApplierTest {
       stream = stream.subspan(piece.size());
       ICBD_TRY(receiver.feed(piece));
     }
+    ICBD_ASSIGN(const auto received, receiver.finish());
+    return received.back();
+  }
+  // All of a directory's streams, whatever becomes of it.
+  Result<std::vector<Received>> receive_all(ByteView streams, const ReceiveOptions& options) {
+    ICBD_ASSIGN(Receiver receiver, Receiver::open(path() / "received", options));
+    ICBD_TRY(receiver.feed(streams));
     return receiver.finish();
+  }
+  static Bytes joined(const std::vector<Bytes>& pieces) {
+    Bytes all;
+    for (const Bytes& piece : pieces) all.insert(all.end(), piece.begin(), piece.end());
+    return all;
   }
   // What lies in the directory that is received into, hidden names included.
   std::vector<std::string> names() {
@@ -181,12 +193,151 @@ TEST_F(ReceiveTest, UntilTheEndTheNameIsNotThere) {
   auto receiver = Receiver::open(path() / "received");
   ASSERT_TRUE(receiver) << receiver.error().message();
   EXPECT_FALSE(receiver->discard().value());
-  ASSERT_TRUE(receiver->feed(stream));
+  ASSERT_TRUE(receiver->feed(ByteView(stream).first(stream.size() - 1)));
   EXPECT_EQ(receiver->name(), "one");
   EXPECT_THAT(names(), UnorderedElementsAre(".one.receiving"));
   EXPECT_TRUE(receiver->discard().value());
   EXPECT_THAT(names(), IsEmpty());
   EXPECT_FALSE(receiver->discard().value());
+}
+
+TEST_F(ReceiveTest, StreamsOneAfterAnotherBecomeAsManyVersions) {
+  small_versions();
+  const Bytes both = joined({send("one"), send("-p one two")});
+  auto receiver = Receiver::open(path() / "received");
+  ASSERT_TRUE(receiver);
+  for (std::size_t at = 0; at < both.size(); at += 1000)
+    ASSERT_TRUE(receiver->feed(ByteView(both).subspan(at, std::min(both.size() - at, 1000uz))));
+  EXPECT_EQ(receiver->name(), "");
+  const auto received = receiver->finish();
+  ASSERT_TRUE(received) << received.error().message();
+  ASSERT_EQ(received->size(), 2u);
+  EXPECT_EQ((*received)[1].parent_uuid, (*received)[0].uuid);
+  for (const std::string name : {"one", "two"}) EXPECT_EQ(difference(name, "received/" + name), "");
+}
+
+// `btrfs send -e one two`: one header, one end.
+TEST_F(ReceiveTest, SeveralSubvolumesOfOneStreamAreEachWhole) {
+  small_versions();
+  const auto received = receive_all(send("-e one two"), {});
+  ASSERT_TRUE(received) << received.error().message();
+  EXPECT_EQ(received->size(), 2u);
+  for (const std::string name : {"one", "two"}) {
+    EXPECT_EQ(difference(name, "received/" + name), "");
+    EXPECT_TRUE(info_of("received/" + name).read_only);
+    EXPECT_EQ(info_of("received/" + name).received_uuid, info_of(name).uuid);
+  }
+}
+
+TEST_F(ReceiveTest, WhatWasWholeStaysWhenALaterStreamIsNot) {
+  small_versions();
+  const Bytes second = send("-p one two");
+  for (const Bytes& rest : {Bytes(second.begin(), second.end() - 1), Bytes(5), Bytes(500)}) {
+    const auto received = receive_all(joined({send("one"), rest}), {});
+    ASSERT_FALSE(received);
+    EXPECT_EQ(received.error().code(), ErrorCode::corrupt);
+    EXPECT_THAT(names(), UnorderedElementsAre("one"));
+    shell("btrfs -q subvolume delete received/one");
+  }
+}
+
+TEST_F(ReceiveTest, NothingIsTakenThatStandsBehindTheEnd) {
+  small_versions();
+  const Bytes first = send("one");
+  const Bytes both = joined({first, send("-p one two")});
+  auto receiver =
+      Receiver::open(path() / "received", {.policy = {}, .write_encoded = true, .stop_at_end = true});
+  ASSERT_TRUE(receiver);
+  std::size_t taken = 0;
+  while (const std::size_t missing = receiver->missing()) {
+    ASSERT_TRUE(receiver->feed(ByteView(both).subspan(taken, missing)));
+    taken += missing;
+  }
+  EXPECT_EQ(taken, first.size());
+  EXPECT_EQ(receiver->finish().value().size(), 1u);
+  EXPECT_TRUE(receiver->feed(ByteView(both).subspan(taken)));
+  EXPECT_THAT(names(), UnorderedElementsAre("one"));
+}
+
+TEST_F(ReceiveTest, ParentsElsewhereAreFoundOnlyBelowTheSearchRoot) {
+  small_versions();
+  const Bytes stream = send("-p one two");
+  EXPECT_EQ(receive(stream).error().code(), ErrorCode::not_found);
+  const auto received = receive(stream, {.policy = {}, .search_root = path()});
+  ASSERT_TRUE(received) << received.error().message();
+  EXPECT_EQ(difference("two", "received/two"), "");
+  EXPECT_EQ(mount_root_of(path() / "received").value(), path());
+  EXPECT_EQ(mount_root_of(path() / "one").value(), path());
+  EXPECT_EQ(Receiver::open(path() / "received", {.policy = {}, .search_root = "/proc"}).error().code(),
+            ErrorCode::invalid_argument);
+}
+
+// Errors that somebody asked to be passed over.
+class ReceiveErrorsTest : public ReceiveTest {
+ protected:
+  // Of four commands in the middle, two cannot be applied.
+  Bytes faulty() {
+    return stream_of({Subvolume{"one", uuid, 1}, MakeFile{"a", InodeNumber(300)}, Unlink{"x"},
+                      Unlink{"../y"}, Rename{"a", "b"}, End{}});
+  }
+  Result<std::vector<Received>> receive_with(const Bytes& stream, std::uint64_t errors_max,
+                                             bool stop_at_end) {
+    return receive_all(stream, {.policy = {},
+                                .write_encoded = true,
+                                .stop_at_end = stop_at_end,
+                                .errors_max = errors_max});
+  }
+  const Uuid uuid = Uuid::random();
+};
+
+TEST_F(ReceiveErrorsTest, WithAsManyAsAllowedTheStreamHasFailed) {
+  for (const std::uint64_t most : {1, 2}) {
+    EXPECT_FALSE(receive_with(faulty(), most, true)) << most;
+    EXPECT_THAT(names(), IsEmpty()) << most;
+  }
+}
+
+TEST_F(ReceiveErrorsTest, WithFewerWhatCouldBeHadIsLeftWritable) {
+  for (const std::uint64_t most : {3, 0}) {
+    const auto received = receive_with(faulty(), most, false);
+    ASSERT_FALSE(received) << most;
+    EXPECT_THAT(received.error().message(), HasSubstr("2 errors"));
+    EXPECT_TRUE(std::filesystem::exists(path() / "received/one/b"));
+    EXPECT_FALSE(info_of("received/one").read_only);
+    EXPECT_FALSE(info_of("received/one").received_uuid);
+    shell("btrfs -q subvolume delete received/one");
+  }
+}
+
+TEST_F(ReceiveErrorsTest, AtTheEndThatEndsTheInputItIsSealed) {
+  const auto received = receive_with(faulty(), 3, true);
+  ASSERT_TRUE(received) << received.error().message();
+  EXPECT_TRUE(info_of("received/one").read_only);
+  EXPECT_EQ(info_of("received/one").received_uuid, uuid);
+}
+
+TEST_F(ReceiveErrorsTest, ADamagedCommandIsOne) {
+  Bytes stream = stream_of({Subvolume{"one", uuid, 1}, MakeFile{"a", InodeNumber(300)},
+                            MakeFile{"damaged", InodeNumber(301)}, MakeFile{"c", InodeNumber(302)},
+                            End{}});
+  const auto at = as_text(stream).find("damaged");
+  stream[at] ^= std::byte{1};
+  EXPECT_FALSE(receive_with(stream, 1, true));
+  EXPECT_THAT(names(), IsEmpty());
+  const auto received = receive_with(stream, 2, true);
+  ASSERT_TRUE(received) << received.error().message();
+  EXPECT_TRUE(std::filesystem::exists(path() / "received/one/c"));
+  EXPECT_EQ(std::distance(std::filesystem::directory_iterator(path() / "received/one"), {}), 2);
+}
+
+// However many are allowed, without these there is nothing that could be kept.
+TEST_F(ReceiveErrorsTest, BeginningAndEndAreNotPassedOver) {
+  const Bytes no_parent = stream_of({Snapshot{"one", uuid, 1, Uuid::random(), 1}, End{}});
+  EXPECT_EQ(receive_with(no_parent, 0, true).error().code(), ErrorCode::not_found);
+  EXPECT_FALSE(receive_with(stream_of({Unlink{"x"}, End{}}), 0, true));
+  const Bytes whole = faulty();
+  EXPECT_FALSE(receive_with(Bytes(whole.begin(), whole.end() - 3), 0, true));
+  EXPECT_THAT(names(), IsEmpty());
 }
 
 TEST_F(ReceiveTest, AnErrorIsFinal) {

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "icbd/base/file.h"
+#include "icbd/btrfs/send.h"
 #include "icbd/btrfs/subvolume.h"
 
 #include "harness/loop_btrfs.h"
@@ -34,6 +35,16 @@ class SendTest : public harness::BtrfsTest {
     auto root = open_file(path() / name, O_RDONLY | O_DIRECTORY);
     EXPECT_TRUE(root);
     return std::move(*root);
+  }
+
+  static Bytes bytes_of(int root_fd, const SendOptions& options) {
+    Bytes bytes;
+    const Status done = send(root_fd, options, [&](ByteView piece) -> Status {
+      bytes.insert(bytes.end(), piece.begin(), piece.end());
+      return {};
+    });
+    EXPECT_TRUE(done) << done.error().message();
+    return bytes;
   }
 
   static Result<Bytes> stream(int root_fd, int parent_root_fd) {
@@ -67,6 +78,52 @@ TEST_F(SendTest, AnIncrementalShapeNamesTheChangeOnly) {
   EXPECT_NE(as_text(*change).find("disk"), std::string_view::npos);
   EXPECT_EQ(as_text(*change).find("other"), std::string_view::npos);
   EXPECT_LT(change->size(), 4096u);
+}
+
+TEST_F(SendTest, AFullSendCarriesTheDataAndAnIncrementalOneWhatIsNew) {
+  write_file("disk", std::string(8 * mebibyte, 'x'));
+  const unique_fd first = snapshot("1");
+  write_file("disk", std::string(4096, 'y'), mebibyte);
+  const unique_fd second = snapshot("2");
+  EXPECT_GT(bytes_of(first.get(), {}).size(), 8 * mebibyte);
+  const Bytes difference = bytes_of(second.get(), {.parent_root_fd = first.get()});
+  EXPECT_NE(as_text(difference).find(std::string(4096, 'y')), std::string_view::npos);
+  EXPECT_LT(difference.size(), 16 * 1024u);
+}
+
+TEST_F(SendTest, WhatACloneSourceSharesIsNamedAndNotSent) {
+  write_file("disk", std::string(8 * mebibyte, 'x'));
+  const unique_fd first = snapshot("1");
+  const unique_fd second = snapshot("2");
+  EXPECT_GT(bytes_of(second.get(), {}).size(), 8 * mebibyte);
+  EXPECT_LT(bytes_of(second.get(), {.clone_root_fds = {first.get()}}).size(), 64 * 1024u);
+}
+
+TEST_F(SendTest, TwoSubvolumesCanShareOneStream) {
+  write_file("disk", "content");
+  const unique_fd first = snapshot("1");
+  write_file("disk", "other content");
+  const unique_fd second = snapshot("2");
+  const Bytes begun = bytes_of(first.get(), {.omit_end = true});
+  const Bytes ended = bytes_of(second.get(), {.omit_stream_header = true});
+  EXPECT_TRUE(as_text(begun).starts_with(stream_magic));
+  EXPECT_EQ(as_text(ended).find(stream_magic), std::string_view::npos);
+  // An end command: no attributes, type 21.
+  constexpr std::string_view end("\0\0\0\0\x15\0", 6);
+  EXPECT_EQ(as_text(begun).rfind(end), std::string_view::npos);
+  EXPECT_EQ(as_text(ended).rfind(end), ended.size() - 10);
+}
+
+TEST_F(SendTest, AProtocolThatTheKernelDoesNotKnowIsSaid) {
+  const unique_fd root = snapshot("1");
+  const auto ignore = [](ByteView) -> Status { return {}; };
+  EXPECT_EQ(send(root.get(), {.protocol = 99}, ignore).error().code(),
+            ErrorCode::unsupported);
+  EXPECT_EQ(send(root.get(), {.protocol = 1, .compressed_data = true}, ignore)
+                .error()
+                .code(),
+            ErrorCode::invalid_argument);
+  EXPECT_TRUE(send(root.get(), {.protocol = 0, .compressed_data = true}, ignore));
 }
 
 TEST_F(SendTest, AWritableSubvolumeIsRefused) {

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "icbd/base/file.h"
@@ -87,11 +88,38 @@ TEST(ReceiveDump, ACutStreamIsAFailure) {
   EXPECT_THAT(command.errors(), HasSubstr("stops before its end"));
 }
 
+TEST(ReceiveDump, StreamsOneAfterAnotherAreAllPrinted) {
+  auto folder = harness::TemporaryDirectory::create();
+  const std::filesystem::path both = folder->path() / "stream";
+  std::ofstream(both) << text_of(golden("full-v2.stream")) << text_of(golden("metadata-v1.stream"));
+  CommandLine command(both);
+  EXPECT_EQ(command.run({"receive", "--dump"}), exit_done) << command.errors();
+  EXPECT_EQ(command.out(), text_of(golden("full-v2.dump")) + text_of(golden("metadata-v1.dump")));
+}
+
+TEST(ReceiveDump, PackedStreamsAreUnpacked) {
+  auto folder = harness::TemporaryDirectory::create();
+  for (const std::string program : {"zstd", "lz4", "gzip"}) {
+    const std::filesystem::path packed = folder->path() / program;
+    ASSERT_TRUE(harness::shell_checked(program + " -c <" + golden("full-v2.stream").string() +
+                                       " >" + packed.string()));
+    CommandLine command(packed);
+    EXPECT_EQ(command.run({"receive", "--dump"}), exit_done) << command.errors();
+    EXPECT_EQ(command.out(), text_of(golden("full-v2.dump"))) << program;
+
+    std::filesystem::resize_file(packed, std::filesystem::file_size(packed) - 1);
+    CommandLine cut(packed);
+    EXPECT_EQ(cut.run({"receive", "--dump"}), exit_failed) << program;
+  }
+}
+
+// As the stock tool: whatever is wrong, it is 1.
 TEST(ReceiveUsage, APathOrADumpAndNotBoth) {
-  EXPECT_EQ(CommandLine().run({"receive"}), exit_usage);
-  EXPECT_EQ(CommandLine().run({"receive", "--dump", "/srv"}), exit_usage);
-  EXPECT_EQ(CommandLine().run({"receive", "--json", "/srv"}), exit_usage);
-  EXPECT_EQ(CommandLine().run({"receive", "-f", "/nowhere/stream", "/srv"}), exit_not_found);
+  EXPECT_EQ(CommandLine().run({"receive"}), exit_failed);
+  EXPECT_EQ(CommandLine().run({"receive", "--dump", "/srv"}), exit_failed);
+  EXPECT_EQ(CommandLine().run({"receive", "--wrong", "/srv"}), exit_failed);
+  EXPECT_EQ(CommandLine().run({"receive", "-E", "-1", "/srv"}), exit_failed);
+  EXPECT_EQ(CommandLine().run({"receive", "-f", "/nowhere/stream", "/srv"}), exit_failed);
 }
 
 class ReceiveCommand : public harness::BtrfsTest {
@@ -121,17 +149,53 @@ class ReceiveCommand : public harness::BtrfsTest {
 TEST_F(ReceiveCommand, AppliesStreamsFromAFileAndFromStandardInput) {
   CommandLine first;
   EXPECT_EQ(first.run({"receive", "-f", stream("one"), received}), exit_done) << first.errors();
-  EXPECT_EQ(first.out(), "received " + received + "/one\n");
+  EXPECT_EQ(first.out(), "");
+  EXPECT_EQ(first.errors(), "At subvol one\n");
   CommandLine second(stream("two"));
   EXPECT_EQ(second.run({"receive", received}), exit_done) << second.errors();
+  EXPECT_EQ(second.errors(), "At snapshot two\n");
   EXPECT_EQ(harness::diff_trees(path() / "one", path() / "received/one"), "");
   EXPECT_EQ(harness::diff_trees(path() / "two", path() / "received/two"), "");
 }
 
-TEST_F(ReceiveCommand, AMissingParentHasAnExitCodeOfItsOwn) {
+TEST_F(ReceiveCommand, ParentsAreLookedForInTheWholeMountOrBelowAnotherRoot) {
   CommandLine command(stream("two"));
-  EXPECT_EQ(command.run({"receive", received}), exit_not_found);
+  EXPECT_EQ(command.run({"receive", "-m", received, received}), exit_failed);
   EXPECT_THAT(command.errors(), HasSubstr("parent"));
+  CommandLine again(stream("two"));
+  EXPECT_EQ(again.run({"receive", received}), exit_done) << again.errors();
+}
+
+TEST_F(ReceiveCommand, SaysAsMuchAsItIsToldTo) {
+  CommandLine quiet(stream("one"));
+  EXPECT_EQ(quiet.run({"receive", "-q", received}), exit_done);
+  EXPECT_EQ(quiet.errors(), "");
+  CommandLine verbose(stream("two"));
+  EXPECT_EQ(verbose.run({"receive", "-v", received}), exit_done);
+  EXPECT_THAT(verbose.errors(), HasSubstr("At snapshot two\nreceiving snapshot two uuid="));
+  EXPECT_THAT(verbose.errors(), ::testing::Not(HasSubstr("\nwrite ")));
+  std::filesystem::create_directory(path() / "more");
+  CommandLine most(stream("one"));
+  EXPECT_EQ(most.run({"receive", "-vv", (path() / "more").string()}), exit_done);
+  EXPECT_THAT(most.errors(), HasSubstr("\nwrite "));
+}
+
+TEST_F(ReceiveCommand, JsonSaysWhatWasReceived) {
+  CommandLine command(stream("one"));
+  EXPECT_EQ(command.run({"--json", "receive", received}), exit_done) << command.errors();
+  const auto answer = nlohmann::json::parse(command.out());
+  ASSERT_EQ(answer["received"].size(), 1u);
+  EXPECT_EQ(answer["received"][0]["path"], received + "/one");
+  EXPECT_TRUE(answer["received"][0]["parent_uuid"].is_null());
+}
+
+TEST_F(ReceiveCommand, PassedOverErrorsAreSaid) {
+  std::string damaged = text_of(stream("one"));
+  damaged[damaged.size() / 2] = static_cast<char>(damaged[damaged.size() / 2] ^ 1);
+  std::ofstream(stream("damaged")) << damaged;
+  CommandLine command(stream("damaged"));
+  EXPECT_EQ(command.run({"receive", "-q", "-e", "--max-errors", "2", received}), exit_done);
+  EXPECT_THAT(command.errors(), HasSubstr("passed over: send stream, byte"));
 }
 
 TEST_F(ReceiveCommand, AfterAFailureItSaysThatNothingIsLeft) {
@@ -158,18 +222,18 @@ TEST_F(ReceiveCommand, ANameCannotSteerTheTerminal) {
   CommandLine command;
   EXPECT_EQ(command.run({"receive", "-f", stream("evil"), received}, true), exit_done);
   EXPECT_EQ(command.run({"receive", "-f", stream("evil"), received}), exit_failed);
-  EXPECT_THAT(command.out(), HasSubstr("evil?[2J"));
+  EXPECT_THAT(command.errors(), HasSubstr("evil?[2J"));
   EXPECT_EQ((command.out() + command.errors()).find("evil\x1b"), std::string::npos);
 }
 
 TEST_F(ReceiveCommand, ProgressGoesToTheTerminalOfErrorsOnly) {
   CommandLine quiet;
   EXPECT_EQ(quiet.run({"receive", "-f", stream("one"), received}), exit_done);
-  EXPECT_EQ(quiet.errors(), "");
+  EXPECT_EQ(quiet.errors(), "At subvol one\n");
   CommandLine watched;
   EXPECT_EQ(watched.run({"receive", "-f", stream("two"), received}, true), exit_done);
   EXPECT_THAT(watched.errors(), HasSubstr("receiving \"two\""));
-  EXPECT_EQ(watched.out(), "received " + received + "/two\n");
+  EXPECT_EQ(watched.out(), "");
 }
 
 }  // namespace

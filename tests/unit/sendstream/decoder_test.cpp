@@ -48,6 +48,62 @@ TEST(Decoder, PiecesOfAnySizeGiveTheSameCommands) {
   }
 }
 
+// Who reads just what is missing has read just the stream.
+TEST(Decoder, SaysHowMuchItStillNeeds) {
+  const std::vector<Command> commands = sample_commands();
+  const Bytes stream = encoded_stream(commands, version);
+  Decoder decoder;
+  std::size_t position = 0, decoded = 0;
+  while (const std::size_t missing = decoder.missing()) {
+    ASSERT_LE(position + missing, stream.size());
+    decoder.feed(ByteView(stream).subspan(position, missing));
+    position += missing;
+    const auto command = decoder.next();
+    ASSERT_TRUE(command) << command.error().message();
+    if (*command) ++decoded;
+  }
+  EXPECT_EQ(position, stream.size());
+  EXPECT_EQ(decoded, commands.size());
+}
+
+TEST(Decoder, WhatFollowsTheEndIsThere) {
+  const Bytes stream = encoded_stream({Unlink{"a"}, End{}}, 2);
+  Decoder decoder;
+  decoder.feed(joined({stream, to_bytes("next")}));
+  while (!decoder.ended()) ASSERT_TRUE(decoder.next().value());
+  EXPECT_EQ(as_text(decoder.rest()), "next");
+}
+
+TEST(Decoder, AWrongCommandCanBePassedOver) {
+  Bytes stream = encoded_stream({Unlink{"good"}, Unlink{"wrong"}, Unlink{"after"}, End{}}, 2);
+  stream[as_text(stream).find("wrong")] ^= std::byte{1};
+  Decoder decoder;
+  EXPECT_FALSE(decoder.pass_over()) << "nothing is wrong yet";
+  decoder.feed(stream);
+  ASSERT_TRUE(decoder.next().value());
+  EXPECT_FALSE(decoder.next());
+  EXPECT_TRUE(decoder.pass_over());
+  const auto after = decoder.next();
+  ASSERT_TRUE(after.has_value() && after->has_value());
+  EXPECT_EQ(std::get<Unlink>(**after).path, "after");
+  ASSERT_TRUE(decoder.next().value());
+  EXPECT_TRUE(decoder.finish());
+}
+
+TEST(Decoder, WhereTheNextCommandBeginsMustBeKnown) {
+  Decoder other;
+  other.feed(to_bytes("this is something else"));
+  EXPECT_FALSE(other.next());
+  EXPECT_FALSE(other.pass_over());
+
+  Bytes stream = encoded_stream({Unlink{"a"}, End{}}, 2);
+  stream[wire::stream_header_size + 3] = std::byte{0x7f};  // of the length: 2 GiB
+  Decoder endless;
+  endless.feed(stream);
+  EXPECT_FALSE(endless.next());
+  EXPECT_FALSE(endless.pass_over());
+}
+
 TEST(Decoder, SaysWhatItHasRead) {
   const Bytes stream = encoded_stream({Unlink{"a"}, End{}}, 2);
   Decoder decoder;

@@ -181,9 +181,9 @@ Status Receiver::State::end_stream() {
   const bool whole = errors == 0;
   ICBD_TRY(complete(whole || options.stop_at_end));
   if (!whole && !options.stop_at_end)
-    return std::unexpected(last_error->with_context(fmt::format(
-        "{} errors were passed over; {} was left writable. The last one", errors,
-        quote(received.back().path.string()))));
+    return std::unexpected(last_error->with_context(
+        fmt::format("{} errors were passed over; {} was left writable. The last one", errors,
+                    quote(received.back().path.string()))));
   done = options.stop_at_end;
   const ByteView rest = decoder.rest();
   sendstream::Decoder next;
@@ -260,9 +260,8 @@ Status Receiver::State::complete(bool sealed) {
   if (!identity) return fail(ErrorCode::corrupt, "the stream does not name its subvolume");
   ICBD_TRY(frozen.freeze(root.get(), applier->inodes_with_set_flags()));
   ICBD_TRY(land(*identity, sealed));
-  received.push_back({.path = directory / name,
-                      .uuid = identity->uuid,
-                      .parent_uuid = identity->parent_uuid});
+  received.push_back(
+      {.path = directory / name, .uuid = identity->uuid, .parent_uuid = identity->parent_uuid});
   name.clear();
   return {};
 }

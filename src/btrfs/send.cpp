@@ -79,9 +79,7 @@ Result<std::vector<__u64>> clone_sources(const SendOptions& options) {
 }
 
 SendOptions shape_options(int parent_root_fd) {
-  return {.parent_root_fd = parent_root_fd,
-          .protocol = shape_protocol,
-          .no_data = true};
+  return {.parent_root_fd = parent_root_fd, .protocol = shape_protocol, .no_data = true};
 }
 
 }  // namespace

@@ -143,6 +143,9 @@ std::vector<std::string> words_of_kind(const std::string& kind, const Scan& scan
   if (kind == word_directory) return {":directories"};
   if (kind == "ACTION") return {"check", "default", "show"};
   if (kind == "SHELL") return {"bash"};
+  if (kind == "CODEC") return {"lz4", "snappy", "zlib", "zstd"};
+  // What send takes in the place of a version.
+  if (kind == word_version && word.find('/') != std::string::npos) return {":files"};
   const Names names(scan.server);
   if (kind == word_image) return names.images();
   if (kind == word_version || kind == word_image_or_version)

@@ -154,15 +154,15 @@ Status receive(const Place& place, const ReceiveOptions& options) {
 Action define_receive(Arguments& arguments) {
   const auto options = std::make_shared<ReceiveOptions>();
   arguments.footer(
-      "Takes the place of btrfs receive. Exit code 1: whatever has failed. Streams that are packed\n"
+      "Takes the place of btrfs receive. Exit code 1: whatever has failed. Streams that are "
+      "packed\n"
       "(zstd, lz4, gzip, snappy) are unpacked.");
   arguments.word(word_path, options->path, "A directory on BTRFS", Need::optional);
   arguments.option("-f", word_file, options->file,
                    "Read the stream from here instead of standard input");
   arguments.flag("-e,--terminate-on-end", options->stop_at_end,
                  "End after the first stream, and leave what follows to the next reader");
-  arguments.flag("-C,--chroot", options->chroot,
-                 "Confine the stream to PATH, which is always so");
+  arguments.flag("-C,--chroot", options->chroot, "Confine the stream to PATH, which is always so");
   arguments.option("-E,--max-errors", word_number, options->errors_max,
                    "Give up with this many errors in a stream (1); 0: read it to its end");
   arguments.option("-m", "ROOT", options->root,

@@ -42,11 +42,13 @@ struct SendOptions {
 
 Result<std::uint32_t> protocol_of(const SendOptions& options) {
   if (options.protocol.empty()) return options.compressed_data ? 2 : 1;
-  const bool is_number = options.protocol.size() < 5 && std::ranges::all_of(options.protocol,
-                                                     [](char c) { return c >= '0' && c <= '9'; });
+  const bool is_number =
+      options.protocol.size() < 5 &&
+      std::ranges::all_of(options.protocol, [](char c) { return c >= '0' && c <= '9'; });
   if (!is_number)
-    return fail(ErrorCode::invalid_argument,
-                fmt::format("{} is no protocol: 1, 2, or 0 for the newest", quote(options.protocol)));
+    return fail(
+        ErrorCode::invalid_argument,
+        fmt::format("{} is no protocol: 1, 2, or 0 for the newest", quote(options.protocol)));
   return static_cast<std::uint32_t>(std::stoul(options.protocol));
 }
 
@@ -114,11 +116,11 @@ void say_result(const Context& context, const SendOptions& options, const std::s
   const std::uint64_t bytes = sending.progress.bytes();
   const auto milliseconds = std::max<std::int64_t>(sending.progress.elapsed().count(), 1);
   const std::uint64_t written = sending.output.bytes();
-  sending.progress.say(fmt::format(
-      "sent {}: {} in {}, {}/s{}", printable(name), format_size(bytes),
-      format_duration(std::chrono::seconds(milliseconds / 1000)),
-      format_size(bytes * 1000 / static_cast<std::uint64_t>(milliseconds)),
-      written == bytes ? "" : fmt::format(", packed to {}", format_size(written))));
+  sending.progress.say(
+      fmt::format("sent {}: {} in {}, {}/s{}", printable(name), format_size(bytes),
+                  format_duration(std::chrono::seconds(milliseconds / 1000)),
+                  format_size(bytes * 1000 / static_cast<std::uint64_t>(milliseconds)),
+                  written == bytes ? "" : fmt::format(", packed to {}", format_size(written))));
 }
 
 Result<StreamOutput> open_output(const Context& context, const SendOptions& options) {
@@ -135,8 +137,8 @@ Status send_from_server(const Context& context, const SendOptions& options) {
   StreamProgress progress(context.terminal, !options.quiet, expected_bytes(version, options));
   progress.set_label(fmt::format("sending {}", words.name()));
   Sending sending{.output = output, .progress = progress};
-  ICBD_TRY(context.server.download(path, silence,
-                                   [&](ByteView piece) { return sending.take(piece); }));
+  ICBD_TRY(
+      context.server.download(path, silence, [&](ByteView piece) { return sending.take(piece); }));
   ICBD_TRY(output.finish());
   say_result(context, options, words.name(), sending, std::move(version));
   return {};
@@ -188,7 +190,8 @@ Status send(const Context& context, const SendOptions& options) {
 Action define_send(Arguments& arguments) {
   const auto options = std::make_shared<SendOptions>();
   arguments.footer(
-      "A PATH with a slash in it in the place of IMAGE@V is a read-only subvolume of this machine;\n"
+      "A PATH with a slash in it in the place of IMAGE@V is a read-only subvolume of this "
+      "machine;\n"
       "parent and clone sources are then paths too. Without --compress, btrfs receive reads what\n"
       "comes out; with it, zstd -d, lz4 -d or gunzip unpacks it, and icbd receive by itself.");
   arguments.word(word_version, options->subject, "The version, as the master here knows it");

@@ -38,9 +38,8 @@ class PlainUnpacker final : public StreamUnpacker {
 Result<std::unique_ptr<StreamPacker>> make_stream_packer(Setting setting) {
   const Levels range = levels(setting.algorithm);
   if (setting.level != 0 && (setting.level < range.first || setting.level > range.last))
-    return fail(
-        ErrorCode::invalid_argument,
-        std::string(to_string(setting.algorithm)) + " has no level " + std::to_string(setting.level));
+    return fail(ErrorCode::invalid_argument, std::string(to_string(setting.algorithm)) +
+                                                 " has no level " + std::to_string(setting.level));
   switch (setting.algorithm) {
     case Algorithm::none:
       return std::make_unique<PlainPacker>();

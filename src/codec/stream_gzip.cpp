@@ -31,8 +31,8 @@ ByteView output_of(const z_stream& stream, const Bytes& piece) {
 
 // What zlib counts with may be smaller than a piece that somebody has.
 ByteView take_part(ByteView& bytes) {
-  const ByteView part = bytes.first(
-      std::min<std::size_t>(bytes.size(), std::numeric_limits<uInt>::max()));
+  const ByteView part =
+      bytes.first(std::min<std::size_t>(bytes.size(), std::numeric_limits<uInt>::max()));
   bytes = bytes.subspan(part.size());
   return part;
 }

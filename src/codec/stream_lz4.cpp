@@ -83,8 +83,8 @@ class Lz4Unpacker final : public StreamUnpacker {
     while (!packed.empty() || full) {
       std::size_t taken = packed.size();
       std::size_t made = piece_.size();
-      const std::size_t wanted = LZ4F_decompress(context_.get(), piece_.data(), &made,
-                                                 packed.data(), &taken, nullptr);
+      const std::size_t wanted =
+          LZ4F_decompress(context_.get(), piece_.data(), &made, packed.data(), &taken, nullptr);
       if (LZ4F_isError(wanted) != 0)
         return fail(ErrorCode::corrupt,
                     fmt::format("lz4 data do not unpack: {}", LZ4F_getErrorName(wanted)));

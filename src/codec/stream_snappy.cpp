@@ -71,8 +71,8 @@ class SnappyPacker final : public StreamPacker {
       std::ranges::copy(block_, chunk_.begin() + before);
     }
     const std::size_t body = checksum_length + length;
-    const std::uint32_t header = static_cast<std::uint32_t>(body << 8) |
-                                 (packed ? chunk_packed : chunk_plain);
+    const std::uint32_t header =
+        static_cast<std::uint32_t>(body << 8) | (packed ? chunk_packed : chunk_plain);
     const std::uint32_t checksum = masked_checksum(block_);
     std::memcpy(chunk_.data(), &header, sizeof header);
     std::memcpy(chunk_.data() + header_length, &checksum, sizeof checksum);

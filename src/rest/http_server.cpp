@@ -164,23 +164,23 @@ class Session : public std::enable_shared_from_this<Session> {
   // From here on the connection is a thread's, which writes to it as fast as the peer takes it.
   void stream(BodyWriter writer, const HttpRequest& request) {
     if (!service_.streams.reserve())
-      return write(error_response(Error(ErrorCode::busy,
-                                        fmt::format("{} streams are being sent already",
-                                                    service_.options.streams)),
-                                  service_unavailable),
-                   false, false);
+      return write(
+          error_response(Error(ErrorCode::busy, fmt::format("{} streams are being sent already",
+                                                            service_.options.streams)),
+                         service_unavailable),
+          false, false);
     beast::error_code error;
     // Without a socket, the thread finds that there is no peer.
     unique_fd socket(stream_.socket().release(error));
-    service_.streams.start({.socket = std::move(socket),
-                            .writer = std::move(writer),
-                            .chunked = request.version() >= http_1_1,
-                            .refuse = refuse_stream,
-                            .failed = [logger = service_.logger, target = std::string(
-                                                                     request.target())](
-                                          const Error& failure) {
-                              logger->warn("GET {}: {}", target, failure.message());
-                            }});
+    service_.streams.start(
+        {.socket = std::move(socket),
+         .writer = std::move(writer),
+         .chunked = request.version() >= http_1_1,
+         .refuse = refuse_stream,
+         .failed = [logger = service_.logger,
+                    target = std::string(request.target())](const Error& failure) {
+           logger->warn("GET {}: {}", target, failure.message());
+         }});
   }
 
   // From here on another object's: what a request needed is given back.

@@ -66,9 +66,9 @@ class StreamSystemTest : public SiteTest {
   }
   // Descriptors that the master has of this version.
   std::size_t open_by_master(int version) const {
-    const auto found = harness::shell(fmt::format("ls -l /proc/{}/fd | grep -c '{}$' || true",
-                                                  site->master().id(),
-                                                  site->master_version("win11", version).string()));
+    const auto found =
+        harness::shell(fmt::format("ls -l /proc/{}/fd | grep -c '{}$' || true", site->master().id(),
+                                   site->master_version("win11", version).string()));
     return found ? std::stoul(found->output) : 0;
   }
 };
@@ -86,8 +86,10 @@ TEST_F(StreamSystemTest, CurlAndTheStockReceiverAreEnough) {
 TEST_F(StreamSystemTest, IcbdSendsAndReceivesFromAfar) {
   const auto done = there(R"(mkdir dir
     $ICBD send win11@1 | $ICBD receive dir
-    $ICBD send -p 1 win11@2 --compress zstd:1 -f packed; zstd -q -t packed; $ICBD receive -f packed dir
-    $ICBD send -p win11@2 -c 1 win11@latest --proto 0 --compress lz4 | lz4 -q -d -c | $ICBD receive dir)");
+    $ICBD send -p 1 win11@2 --compress zstd:1 -f packed
+    zstd -q -t packed; $ICBD receive -f packed dir
+    $ICBD send -p win11@2 -c 1 win11@latest --proto 0 --compress lz4 >packed.lz4
+    lz4 -q -d -c <packed.lz4 | $ICBD receive dir)");
   EXPECT_EQ(done.exit_code, 0) << done.output;
   for (const int version : {1, 2, 3})
     EXPECT_EQ(difference(fmt::format("dir/{}", version), version), "");
@@ -112,9 +114,9 @@ TEST_F(StreamSystemTest, WhatCannotBeSentIsSaid) {
       {"win11/versions/2/stream?proto=99", "501"},
   };
   for (const Refusal& refusal : refusals)
-    EXPECT_EQ(there("curl -s -o answer -w '%{http_code}' \"$M/api/images/" + refusal.path + "\"")
-                  .output,
-              refusal.status)
+    EXPECT_EQ(
+        there("curl -s -o answer -w '%{http_code}' \"$M/api/images/" + refusal.path + "\"").output,
+        refusal.status)
         << refusal.path;
   const auto missing = there("$ICBD send win11@9 -f out");
   EXPECT_EQ(missing.exit_code, 4) << missing.output;
@@ -132,12 +134,13 @@ TEST_F(StreamSystemTest, AReaderThatLeavesLeavesNothingOpen) {
 TEST_F(StreamSystemTest, AFewAtOnceAndFurtherOnesAreRefused) {
   std::vector<unique_fd> streams;
   for (int i = 0; i < 4; ++i) streams.push_back(begin_stream(1));
-  EXPECT_EQ(there("curl -s -o answer -w '%{http_code}' $M/api/images/win11/versions/1/stream").output,
-            "503");
+  EXPECT_EQ(
+      there("curl -s -o answer -w '%{http_code}' $M/api/images/win11/versions/1/stream").output,
+      "503");
   EXPECT_TRUE(site->ask_master("/api/status"));
   streams.clear();
-  EXPECT_TRUE(Site::wait_until(
-      [&] { return there("$ICBD send win11@1 -f whole").exit_code == 0; }, "a free place"));
+  EXPECT_TRUE(Site::wait_until([&] { return there("$ICBD send win11@1 -f whole").exit_code == 0; },
+                               "a free place"));
 }
 
 TEST_F(StreamSystemTest, AMasterThatDiesInTheMiddleHasNotSentAWholeStream) {

@@ -245,8 +245,8 @@ TEST_F(ReceiveTest, NothingIsTakenThatStandsBehindTheEnd) {
   small_versions();
   const Bytes first = send("one");
   const Bytes both = joined({first, send("-p one two")});
-  auto receiver =
-      Receiver::open(path() / "received", {.policy = {}, .write_encoded = true, .stop_at_end = true});
+  auto receiver = Receiver::open(path() / "received",
+                                 {.policy = {}, .write_encoded = true, .stop_at_end = true});
   ASSERT_TRUE(receiver);
   std::size_t taken = 0;
   while (const std::size_t missing = receiver->missing()) {
@@ -268,8 +268,9 @@ TEST_F(ReceiveTest, ParentsElsewhereAreFoundOnlyBelowTheSearchRoot) {
   EXPECT_EQ(difference("two", "received/two"), "");
   EXPECT_EQ(mount_root_of(path() / "received").value(), path());
   EXPECT_EQ(mount_root_of(path() / "one").value(), path());
-  EXPECT_EQ(Receiver::open(path() / "received", {.policy = {}, .search_root = "/proc"}).error().code(),
-            ErrorCode::invalid_argument);
+  EXPECT_EQ(
+      Receiver::open(path() / "received", {.policy = {}, .search_root = "/proc"}).error().code(),
+      ErrorCode::invalid_argument);
 }
 
 // Errors that somebody asked to be passed over.
@@ -317,9 +318,9 @@ TEST_F(ReceiveErrorsTest, AtTheEndThatEndsTheInputItIsSealed) {
 }
 
 TEST_F(ReceiveErrorsTest, ADamagedCommandIsOne) {
-  Bytes stream = stream_of({Subvolume{"one", uuid, 1}, MakeFile{"a", InodeNumber(300)},
-                            MakeFile{"damaged", InodeNumber(301)}, MakeFile{"c", InodeNumber(302)},
-                            End{}});
+  Bytes stream =
+      stream_of({Subvolume{"one", uuid, 1}, MakeFile{"a", InodeNumber(300)},
+                 MakeFile{"damaged", InodeNumber(301)}, MakeFile{"c", InodeNumber(302)}, End{}});
   const auto at = as_text(stream).find("damaged");
   stream[at] ^= std::byte{1};
   EXPECT_FALSE(receive_with(stream, 1, true));

@@ -1,3 +1,5 @@
+#include "icbd/btrfs/send.h"
+
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
@@ -5,7 +7,6 @@
 #include <string>
 
 #include "icbd/base/file.h"
-#include "icbd/btrfs/send.h"
 #include "icbd/btrfs/subvolume.h"
 
 #include "harness/loop_btrfs.h"
@@ -117,11 +118,8 @@ TEST_F(SendTest, TwoSubvolumesCanShareOneStream) {
 TEST_F(SendTest, AProtocolThatTheKernelDoesNotKnowIsSaid) {
   const unique_fd root = snapshot("1");
   const auto ignore = [](ByteView) -> Status { return {}; };
-  EXPECT_EQ(send(root.get(), {.protocol = 99}, ignore).error().code(),
-            ErrorCode::unsupported);
-  EXPECT_EQ(send(root.get(), {.protocol = 1, .compressed_data = true}, ignore)
-                .error()
-                .code(),
+  EXPECT_EQ(send(root.get(), {.protocol = 99}, ignore).error().code(), ErrorCode::unsupported);
+  EXPECT_EQ(send(root.get(), {.protocol = 1, .compressed_data = true}, ignore).error().code(),
             ErrorCode::invalid_argument);
   EXPECT_TRUE(send(root.get(), {.protocol = 0, .compressed_data = true}, ignore));
 }

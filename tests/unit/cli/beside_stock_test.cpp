@@ -23,13 +23,13 @@ class BesideStock : public testing::Test {
   static void SetUpTestSuite() {
     if (!harness::is_root()) return;
     for (std::unique_ptr<harness::LoopBtrfs>* filesystem : {&source_, &stock_, &ours_}) {
-      auto made = harness::LoopBtrfs::create({.size_bytes = 1u << 30,
-                                              .mkfs_options = {},
-                                              .mount_options = "compress=zstd"});
+      auto made = harness::LoopBtrfs::create(
+          {.size_bytes = 1u << 30, .mkfs_options = {}, .mount_options = "compress=zstd"});
       ASSERT_TRUE(made) << made.error().message();
       *filesystem = std::move(*made);
     }
-    const auto written = harness::shell_checked("cd '" + source_->path().string() + "'\n" + versions);
+    const auto written =
+        harness::shell_checked("cd '" + source_->path().string() + "'\n" + versions);
     ASSERT_TRUE(written) << written.error().message();
   }
   static void TearDownTestSuite() {
@@ -54,12 +54,14 @@ class BesideStock : public testing::Test {
     btrfs -q subvolume create live; cd live
     seq 200000 >text; head -c 700000 /dev/urandom >noise; truncate -s 1M sparse
     echo here | dd of=sparse bs=1 seek=500000 conv=notrunc status=none
-    mkdir -p deep/er; cp --reflink=never text deep/er/copy; ln text deep/hard; ln -s ../text deep/soft
+    mkdir -p deep/er; cp --reflink=never text deep/er/copy; ln text deep/hard
+    ln -s ../text deep/soft
     mkfifo pipe; mknod null c 1 3; chown 1:2 noise; chmod 4751 noise; touch 'a name with spaces'
     setfattr -n user.note -v value text; setfattr -n security.label -v secret noise
     touch -d 2001-02-03 deep/er
     cd ..; btrfs -q subvolume snapshot -r live one
-    cd live; seq 5 >>text; rm deep/hard; mv deep/er deep/moved; fallocate -p -o 65536 -l 65536 noise
+    cd live; seq 5 >>text; rm deep/hard; mv deep/er deep/moved
+    fallocate -p -o 65536 -l 65536 noise
     cp --reflink=always noise reflinked; truncate -s 300000 sparse; chmod 600 noise
     cd ..; btrfs -q subvolume snapshot -r live two
     cd live; cp --reflink=always ../one/noise from-one; cp --reflink=always text from-live
@@ -104,10 +106,10 @@ class BesideStock : public testing::Test {
     }
     return outcome;
   }
-  static Outcome stock(const std::string& script) {
-    return run("btrfs receive", *stock_, script);
+  static Outcome stock(const std::string& script) { return run("btrfs receive", *stock_, script); }
+  static Outcome ours(const std::string& script) {
+    return run(ICBD_PROGRAM " receive", *ours_, script);
   }
-  static Outcome ours(const std::string& script) { return run(ICBD_PROGRAM " receive", *ours_, script); }
 
   // Of two received versions. The stock tool leaves the root with the time of its last change, and
   // what the sender saw is the other one.
@@ -237,13 +239,14 @@ class SendBesideStock : public BesideStock, public testing::WithParamInterface<C
 
 TEST_P(SendBesideStock, TheSameBytes) {
   const std::string script = GetParam().script;
-  for (const char* const how : {"$PROGRAM -f out {}", "$PROGRAM {} >out", "$PROGRAM {} | cat >out"}) {
+  for (const char* const how :
+       {"$PROGRAM -f out {}", "$PROGRAM {} >out", "$PROGRAM {} | cat >out"}) {
     std::map<std::string, std::string> hashes;
     for (const std::string program : {"btrfs send -q", ICBD_PROGRAM " send -q"}) {
-      const auto sent = harness::run(
-          {"bash", "-o", "pipefail", "-c",
-           fmt::format("cd '{}'; PROGRAM='{}'; {}", source_->path().string(), program,
-                       fmt::format(fmt::runtime(how), script))});
+      const auto sent =
+          harness::run({"bash", "-o", "pipefail", "-c",
+                        fmt::format("cd '{}'; PROGRAM='{}'; {}", source_->path().string(), program,
+                                    fmt::format(fmt::runtime(how), script))});
       ASSERT_TRUE(sent);
       EXPECT_EQ(sent->exit_code, 0) << program << ": " << sent->output;
       hashes[program] = harness::hash_file(source_->path() / "out").value();
@@ -252,15 +255,15 @@ TEST_P(SendBesideStock, TheSameBytes) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Cases, SendBesideStock,
-    testing::Values(Case{"Full", "./one"}, Case{"Protocol2", "--proto 2 ./one"},
-                    Case{"NewestProtocol", "--proto 0 ./one"},
-                    Case{"Incremental", "-p ./one ./two"},
-                    Case{"Clones", "-p ./two -c ./one ./three"},
-                    Case{"Compressed", "--compressed-data ./one"},
-                    Case{"NoData", "--no-data -p ./one ./two"}),
-    [](const auto& tested) { return std::string(tested.param.name); });
+INSTANTIATE_TEST_SUITE_P(Cases, SendBesideStock,
+                         testing::Values(Case{"Full", "./one"},
+                                         Case{"Protocol2", "--proto 2 ./one"},
+                                         Case{"NewestProtocol", "--proto 0 ./one"},
+                                         Case{"Incremental", "-p ./one ./two"},
+                                         Case{"Clones", "-p ./two -c ./one ./three"},
+                                         Case{"Compressed", "--compressed-data ./one"},
+                                         Case{"NoData", "--no-data -p ./one ./two"}),
+                         [](const auto& tested) { return std::string(tested.param.name); });
 
 // A filesystem of 1 MiB does not take it.
 TEST_F(BesideStock, ASendToAFullDiskSaysSoAndLeavesNothing) {
@@ -277,8 +280,8 @@ TEST_F(BesideStock, ASendToAFullDiskSaysSoAndLeavesNothing) {
 }
 
 TEST_F(BesideStock, SendsOnlyWhatIsReadOnly) {
-  const auto writable = harness::run({ICBD_PROGRAM, "send", "-f", "/dev/null",
-                                      (source_->path() / "live").string()});
+  const auto writable =
+      harness::run({ICBD_PROGRAM, "send", "-f", "/dev/null", (source_->path() / "live").string()});
   EXPECT_EQ(writable->exit_code, 1) << writable->output;
   const auto missing = harness::run({ICBD_PROGRAM, "send", "-f", "/dev/null", "/no/where"});
   EXPECT_EQ(missing->exit_code, 4) << missing->output;

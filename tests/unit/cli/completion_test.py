@@ -114,6 +114,12 @@ class Completion(unittest.TestCase):
     def test_files_are_left_to_bash(self):
         self.assertEqual(self.complete("icbd config check /et"), [])
 
+    def test_what_send_takes(self):
+        self.assertEqual(self.complete("icbd send win1"), ["win10@", "win11@"])
+        self.assertEqual(self.complete("icbd send -p win11@s", "s"), ["stable"])
+        self.assertEqual(self.complete("icbd send win11@2 --compress z"), ["zlib", "zstd"])
+        self.assertEqual(self.complete("icbd send ./"), [])
+
     def interact(self, keys, until):
         """What an interactive bash shows once `keys` were typed; waits for the text `until`."""
         with tempfile.NamedTemporaryFile("w", suffix=".inputrc") as inputrc:

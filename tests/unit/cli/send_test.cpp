@@ -20,9 +20,9 @@ namespace {
 
 using nlohmann::json;
 using ::testing::ElementsAre;
+using testing::FakeTerminal;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using testing::FakeTerminal;
 
 // A server with one version, of which it streams what the test says.
 class SendCommand : public ::testing::Test {
@@ -30,9 +30,10 @@ class SendCommand : public ::testing::Test {
   SendCommand() {
     harness::Listener listener;
     url_ = listener.url();
-    server_.emplace(std::move(listener.socket),
-                    [this](const rest::Request& request) { return answer(request); },
-                    make_silent_logger(), rest::HttpServerOptions{.threads = 1});
+    server_.emplace(
+        std::move(listener.socket),
+        [this](const rest::Request& request) { return answer(request); }, make_silent_logger(),
+        rest::HttpServerOptions{.threads = 1});
   }
   ~SendCommand() override { server_.reset(); }
 

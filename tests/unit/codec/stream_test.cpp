@@ -173,8 +173,9 @@ TEST_P(StreamCodecTools, UnderstandEachOther) {
   const auto file = [&](const char* name) { return (folder->path() / name).string(); };
   const Bytes plain = sample(3 * mebibyte);
   const auto save = [&](const char* name, const Bytes& bytes) {
-    std::ofstream(file(name), std::ios::binary).write(reinterpret_cast<const char*>(bytes.data()),
-                                                      static_cast<std::streamsize>(bytes.size()));
+    std::ofstream(file(name), std::ios::binary)
+        .write(reinterpret_cast<const char*>(bytes.data()),
+               static_cast<std::streamsize>(bytes.size()));
   };
   const Setting setting = parse_setting(GetParam().setting).value();
   save("plain", plain);

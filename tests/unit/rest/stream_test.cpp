@@ -53,8 +53,7 @@ struct StreamTest : ::testing::Test {
           if (request.path.front() == "plain") return Response{.body = "a document"};
           return Response{.stream = writers[request.path.front()]};
         },
-        make_silent_logger(),
-        HttpServerOptions{.threads = 1, .streams = 2});
+        make_silent_logger(), HttpServerOptions{.threads = 1, .streams = 2});
   }
   ~StreamTest() override { server.reset(); }
 
@@ -73,9 +72,7 @@ struct StreamTest : ::testing::Test {
   }
   static Status nothing_more() { return {}; }
 
-  HttpClient client() const {
-    return *HttpClient::make(fmt::format("http://127.0.0.1:{}", port));
-  }
+  HttpClient client() const { return *HttpClient::make(fmt::format("http://127.0.0.1:{}", port)); }
   Result<std::string> download(const std::string& path) const {
     std::string all;
     ICBD_TRY(client().download(path, patience, [&](ByteView piece) -> Status {
@@ -86,8 +83,8 @@ struct StreamTest : ::testing::Test {
   }
   unique_fd ask(const std::string& path, const char* version = "1.1") const {
     unique_fd socket = connect_to(port);
-    EXPECT_TRUE(write_all(socket.get(), as_bytes(fmt::format("GET {} HTTP/{}\r\nHost: x\r\n\r\n",
-                                                             path, version))));
+    EXPECT_TRUE(write_all(
+        socket.get(), as_bytes(fmt::format("GET {} HTTP/{}\r\nHost: x\r\n\r\n", path, version))));
     return socket;
   }
   // Everything until the server closes; how that went is in errno.
@@ -187,8 +184,8 @@ TEST_F(StreamTest, AReaderThatLeavesEndsIt) {
 
 TEST_F(StreamTest, ASinkThatFailsEndsTheDownload) {
   writers["endless"] = endless();
-  const Status full = client().download(
-      "/endless", patience, [](ByteView) { return fail(ErrorCode::no_space, "full"); });
+  const Status full = client().download("/endless", patience,
+                                        [](ByteView) { return fail(ErrorCode::no_space, "full"); });
   EXPECT_EQ(full.error().code(), ErrorCode::no_space);
   EXPECT_TRUE(ended.wait());
 }
@@ -241,17 +238,16 @@ TEST(StalledStream, AReaderThatTakesNothingForTooLongIsCutOff) {
   const std::uint16_t port = listener.port;
   Gate ended;
   Status outcome;
-  HttpServer server(
-      std::move(listener.socket),
-      [&](const Request&) -> Result<Response> {
-        return Response{.stream = [&](const BodySink& sink) {
-          const Bytes piece(mebibyte, std::byte{'x'});
-          while (outcome) outcome = sink(piece);
-          ended.open();
-          return outcome;
-        }};
-      },
-      make_silent_logger(), {.threads = 1, .stream_stall = 300ms});
+  HttpServer server(std::move(listener.socket),
+                    [&](const Request&) -> Result<Response> {
+                      return Response{.stream = [&](const BodySink& sink) {
+                        const Bytes piece(mebibyte, std::byte{'x'});
+                        while (outcome) outcome = sink(piece);
+                        ended.open();
+                        return outcome;
+                      }};
+                    },
+                    make_silent_logger(), {.threads = 1, .stream_stall = 300ms});
   const unique_fd socket = connect_to(port);
   ASSERT_TRUE(write_all(socket.get(), as_bytes("GET / HTTP/1.1\r\nHost: x\r\n\r\n")));
   ASSERT_TRUE(ended.wait());
@@ -260,8 +256,8 @@ TEST(StalledStream, AReaderThatTakesNothingForTooLongIsCutOff) {
 
 TEST(StalledStream, AServerThatSendsNothingForTooLongIsGivenUp) {
   const Listener silent;
-  const Status outcome = HttpClient::make(silent.url())
-                             ->download("/", 200ms, [](ByteView) -> Status { return {}; });
+  const Status outcome =
+      HttpClient::make(silent.url())->download("/", 200ms, [](ByteView) -> Status { return {}; });
   EXPECT_EQ(outcome.error().code(), ErrorCode::timed_out);
 }
 

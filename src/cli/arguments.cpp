@@ -76,6 +76,7 @@ void Arguments::option(std::string_view names, std::string_view kind,
   // Each time it is given it takes one word: what follows is the command's own.
   add_option(command_, names, kind, values, text)
       ->expected(1)
+      ->allow_extra_args(false)
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
 }
 

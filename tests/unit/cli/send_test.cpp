@@ -96,6 +96,9 @@ TEST_F(SendCommand, AsksForWhatItWasToldTo) {
   EXPECT_THAT(query_, ElementsAre("proto=2", "parent=2", "clone=1", "clone=testing",
                                   "compressed_data=1", "no_data=1"));
   query_.clear();
+  EXPECT_EQ(run({"-c", "1", "-c", "2", "win11@stable", "-q", "-f", file()}), exit_done) << errors();
+  EXPECT_THAT(query_, ElementsAre("proto=1", "clone=1", "clone=2"));
+  query_.clear();
   EXPECT_EQ(run({"win11@stable", "-f", file(), "--proto", "0"}), exit_done);
   EXPECT_THAT(query_, ElementsAre("proto=0"));
 }

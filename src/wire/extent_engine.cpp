@@ -164,6 +164,11 @@ ExtentEngine::Queue::~Queue() {
   std::erase(engine_.queues_, this);
   if (sends_bulk_) --engine_.bulk_queues_;
   given_up.swap(waiting_);
+  if (engine_.bulk_queues_ > 1) return;
+  // There is nobody left to share with.
+  engine_.shared_.clear();
+  engine_.shared_order_.clear();
+  engine_.shared_size_ = 0;
 }
 
 // A shared unit stands in the queues of all that wait for it: whoever's turn comes first has it
@@ -193,6 +198,19 @@ std::shared_ptr<PreparedUnit> ExtentEngine::Queue::submit(Unit unit) {
   // One alone might be the worker that leaves it to the others.
   engine_.changed_.notify_all();
   return submitted;
+}
+
+void ExtentEngine::set_link(const std::string& peer, double bytes_per_second) {
+  constexpr std::size_t most_peers = 4096;  // names come from outside
+  const std::lock_guard lock(mutex_);
+  if (links_.size() < most_peers || links_.contains(peer)) links_[peer] = bytes_per_second;
+}
+
+std::optional<double> ExtentEngine::link(const std::string& peer) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = links_.find(peer);
+  if (found == links_.end()) return std::nullopt;
+  return found->second;
 }
 
 ExtentEngine::Key ExtentEngine::key_of(const Unit& unit) {

@@ -18,6 +18,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -116,6 +117,11 @@ class ExtentEngine {
     bool sends_bulk_ = false;                            // as this
   };
 
+  // What one connection of a peer has found its link to carry, in bytes per second, serves the
+  // others: one that carries little finds out nothing.
+  void set_link(const std::string& peer, double bytes_per_second);
+  std::optional<double> link(const std::string& peer) const;
+
   const ExtentEngineCounters& counters() const { return counters_; }
 
  private:
@@ -136,10 +142,11 @@ class ExtentEngine {
   source::Source& source_;
   const Options options_;
   ExtentEngineCounters counters_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable_any changed_;
   // Guarded by mutex_:
-  std::list<Queue*> queues_;  // who is served next stands first
+  std::map<std::string, double> links_;  // by peer; as many as ever connected
+  std::list<Queue*> queues_;             // who is served next stands first
   std::size_t bulk_queues_ = 0;
   std::map<Key, std::shared_ptr<PreparedUnit>> shared_;
   std::deque<Key> shared_order_;  // oldest first

@@ -15,7 +15,9 @@ constexpr int unsent_bytes = 256 * 1024;
 
 ExtentStream::ExtentStream(FrameSocket& socket, ExtentEngine& engine, Packing packing)
     : socket_(socket),
+      engine_(engine),
       queue_(engine),
+      peer_(std::move(packing.peer)),
       wanted_(packing.wanted),
       choice_(std::move(packing.candidates)) {
   // Half of the processors: the others are the disk's, the checksums' and everybody else's.
@@ -123,11 +125,11 @@ Status ExtentStream::send(const Item& item) {
     return socket_.send({.type = FrameType::error, .request_id = item.request_id},
                         encode(frames.error()));
   }
-  for (const PreparedFrame& frame : *frames) ICBD_TRY(send_frame(item.request_id, frame));
+  for (const PreparedFrame& frame : *frames) ICBD_TRY(send_frame(item, frame));
   return {};
 }
 
-Status ExtentStream::send_frame(std::uint32_t request_id, const PreparedFrame& frame) {
+Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   std::vector<ByteView> pieces{frame.head};
   std::uint64_t bytes = frame_header_size + frame.head.size();
   for (const source::ExtentData& data : frame.extents) {
@@ -136,23 +138,31 @@ Status ExtentStream::send_frame(std::uint32_t request_id, const PreparedFrame& f
   }
   const auto begun = clock_.now();
   ICBD_TRY(socket_.send({.type = FrameType::extents_reply,
-                         .request_id = request_id,
+                         .request_id = item.request_id,
                          .codec = static_cast<std::uint8_t>(frame.codec),
                          .plain_length = frame.plain_length},
                         pieces));
   const auto now = clock_.now();
   link_.sent(bytes, now - begun);
-  if (!pacer_.is_due(now)) return {};
+  const bool bulk = item.unit->unit().priority == source::Priority::bulk;
+  if (!bulk || !pacer_.is_due(now)) return {};
+  if (const auto rate = link_.bytes_per_second()) engine_.set_link(peer_, *rate);
   if (const auto sample = socket_.link_sample())
     if (const auto rate = pacer_.update(now, *sample)) socket_.limit_rate(*rate);
   return {};
+}
+
+// What this connection has measured, else another one of the same peer.
+std::optional<double> ExtentStream::link() const {
+  if (const auto measured = link_.bytes_per_second()) return measured;
+  return engine_.link(peer_);
 }
 
 // With mutex_ held.
 void ExtentStream::learn(const Item& item) {
   if (!item.unit || wanted_ || item.unit->failed()) return;
   const auto& packing = item.unit->packing();
-  choice_.set_link(link_.bytes_per_second());
+  choice_.set_link(link());
   choice_.packed(item.plan, packing.all, packing.sample);
 }
 

@@ -34,6 +34,7 @@ class ExtentStream {
   static constexpr std::uint64_t window_bytes = 4 * 1024 * 1024;
 
   struct Packing {
+    std::string peer = {};                      // its name
     std::optional<codec::Setting> wanted = {};  // none: of these what suits the link and the data
     std::vector<codec::Candidate> candidates = codec::default_candidates();
   };
@@ -60,11 +61,14 @@ class ExtentStream {
   void push(Item item);
   void send_all();
   Status send(const Item& item);
-  Status send_frame(std::uint32_t request_id, const PreparedFrame& frame);
+  Status send_frame(const Item& item, const PreparedFrame& frame);
+  std::optional<double> link() const;
   void learn(const Item& item);
 
   FrameSocket& socket_;
+  ExtentEngine& engine_;
   ExtentEngine::Queue queue_;
+  const std::string peer_;
   const std::optional<codec::Setting> wanted_;
   const SystemClock clock_;
   mutable std::mutex mutex_;

@@ -121,8 +121,10 @@ Status Session::greet() {
   const auto packing = packing_for(hello);
   const bool unpacks_default = is_unpacked_by(hello, default_packing.algorithm);
   sender_.emplace(socket_, packing.value_or(unpacks_default ? default_packing : codec::Setting{}));
-  extents_.emplace(socket_, engine_,
-                   ExtentStream::Packing{.wanted = packing, .candidates = candidates_for(hello)});
+  extents_.emplace(
+      socket_, engine_,
+      ExtentStream::Packing{
+          .peer = hello.node_name, .wanted = packing, .candidates = candidates_for(hello)});
   return socket_.set_receive_timeout(std::chrono::milliseconds(0));
 }
 

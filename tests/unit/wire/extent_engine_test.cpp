@@ -173,6 +173,29 @@ TEST_F(ExtentEngineTest, ASharedUnitDoesNotDependOnWhoAskedFirst) {
   EXPECT_TRUE(shared->wait());
 }
 
+TEST_F(ExtentEngineTest, NothingIsKeptForOthersThatHaveGone) {
+  std::optional<ExtentEngine::Queue> one(std::in_place, engine_);
+  ExtentEngine::Queue other(engine_);
+  ASSERT_TRUE(other.submit(unit(64))->wait());
+  ASSERT_TRUE(one->submit(unit(72))->wait());
+  std::weak_ptr<PreparedUnit> kept;
+  {
+    const auto shared = one->submit(unit(0));
+    ASSERT_TRUE(shared->wait());
+    kept = shared;
+  }
+  EXPECT_FALSE(kept.expired());
+  one.reset();
+  EXPECT_TRUE(kept.expired());
+}
+
+TEST_F(ExtentEngineTest, WhatOneConnectionFindsOutOfALinkServesTheOthersOfThatPeer) {
+  EXPECT_EQ(engine_.link("cache"), std::nullopt);
+  engine_.set_link("cache", 1e6);
+  EXPECT_EQ(engine_.link("cache"), 1e6);
+  EXPECT_EQ(engine_.link("another"), std::nullopt);
+}
+
 // Both workers are at it, and one stays for demand.
 TEST_F(ExtentEngineTest, AReaderDoesNotWaitBehindBulk) {
   ExtentEngine::Queue bulk(engine_);

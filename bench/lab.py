@@ -89,6 +89,7 @@ class Filesystem:
         self.path = folder / name
         self.path.mkdir()
         self.size = size_gib << 30
+        self.options = "loop,noatime"
         self.mounted = False
         self.fresh()
 
@@ -98,8 +99,13 @@ class Filesystem:
         with open(self.image, "wb") as file:
             file.truncate(self.size)
         run("mkfs.btrfs", "-q", self.image)
-        run("mount", "-o", "loop,noatime", self.image, self.path)
+        run("mount", "-o", self.options, self.image, self.path)
         self.mounted = True
+
+    def compress(self, algorithm):
+        """What is written from now on is compressed, also after fresh()."""
+        self.options = f"loop,noatime,compress={algorithm}"
+        run("mount", "-o", f"remount,compress={algorithm}", self.path)
 
     def unmount(self):
         if not self.mounted:
@@ -183,6 +189,7 @@ class Lab:
         self.binaries = binaries
         self.parent = parent
         self.master = self.cache = None
+        self.data_address = None  # of the master, if caches reach it in a roundabout way
 
     def __enter__(self):
         for number in (signal.SIGTERM, signal.SIGHUP):
@@ -260,7 +267,7 @@ class Lab:
             mountpoint = "{mountpoint}"
             {view_settings}
             [master]
-            data = "{self.master.addresses['data']}"
+            data = "{self.data_address or self.master.addresses['data']}"
             rest = "{self.master.addresses['rest']}"
             poll_interval = {poll_interval}
             [fetch]
@@ -324,11 +331,12 @@ class Lab:
         """Has the cache fetch all of it; returns at once."""
         (cache or self.cache).rest(f"/api/images/{image}/versions/{number}/pull", {})
 
-    def drop(self, image, number):
+    def drop(self, image, number, cache=None):
         """Nothing of it is here afterwards, nor arrives."""
         def dropped():
             try:
-                self.cache.rest(f"/api/images/{image}/versions/{number}", method="DELETE")
+                (cache or self.cache).rest(f"/api/images/{image}/versions/{number}",
+                                           method="DELETE")
             except NotFound:  # nothing of it was here
                 pass
             except Refused:  # the kernel lets go of a file a moment after it was closed

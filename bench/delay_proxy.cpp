@@ -1,10 +1,10 @@
 // A TCP proxy that lets every byte arrive later, as a long line does: the delay that this kernel's
 // queueing disciplines may not have. How fast the line is, others decide (bench/link.py: tc).
 //
-// Listens in a network namespace and connects from the one that it was started in, so that one link
-// between the two is all that has to be slow. What is under way is bounded: a sender is stopped as
-// it would be by a full window. Prints its address, then runs until it is killed.
-//   delay_proxy NETNS LISTEN_IP TO_IP TO_PORT DELAY_MICROSECONDS BYTES_UNDER_WAY
+// Listens here and connects from a network namespace, so that one link between the two is all that
+// has to be slow, and the sender at its other end meets it with its own TCP. What is under way is
+// bounded. Prints its address, then runs until it is killed.
+//   delay_proxy NETNS TO_IP TO_PORT DELAY_MICROSECONDS BYTES_UNDER_WAY
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -41,11 +41,10 @@ using TimePoint = std::chrono::steady_clock::time_point;
 constexpr std::size_t piece_length = 64 * 1024;
 // What waits in a socket is no part of the line: as little as keeps it busy.
 constexpr int unsent_bytes = 32 * 1024;
-constexpr int receive_buffer = 128 * 1024;
+constexpr const char* listen_ip = "127.0.0.1";
 
 struct Arguments {
   std::string namespace_path;
-  std::string listen;
   std::string to;
   std::uint16_t port = 0;
   std::chrono::microseconds delay{};
@@ -156,44 +155,41 @@ sockaddr_in address_of(const std::string& ip, std::uint16_t port) {
   return address;
 }
 
-void serve(unique_fd client, const Arguments& arguments) {
-  const unique_fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  set_option(server.get(), SOL_SOCKET, SO_RCVBUF, receive_buffer);
+// A socket belongs to the namespace that it was made in. This thread stays there.
+Result<unique_fd> connect_from_namespace(const Arguments& arguments) {
+  const unique_fd other(::open(arguments.namespace_path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!other || ::setns(other.get(), CLONE_NEWNET) != 0)
+    return fail_errno("enter " + arguments.namespace_path);
+  unique_fd server(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const sockaddr_in to = address_of(arguments.to, arguments.port);
-  if (::connect(server.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0) return;
-  for (const int socket : {client.get(), server.get()}) {
+  if (::connect(server.get(), reinterpret_cast<const sockaddr*>(&to), sizeof to) != 0)
+    return fail_errno("connect to " + arguments.to);
+  return server;
+}
+
+void serve(unique_fd client, const Arguments& arguments) {
+  const auto server = connect_from_namespace(arguments);
+  if (!server) {
+    fmt::print(stderr, "delay_proxy: {}\n", server.error().message());
+    return;
+  }
+  for (const int socket : {client.get(), server->get()}) {
     set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
     set_option(socket, IPPROTO_TCP, TCP_NOTSENT_LOWAT, unsent_bytes);
   }
-  // The same on every machine, whatever its default is.
-  constexpr std::string_view control = "cubic";
-  ::setsockopt(client.get(), IPPROTO_TCP, TCP_CONGESTION, control.data(), control.size());
-  const std::jthread up([&] { carry(client.get(), server.get(), arguments); });
-  carry(server.get(), client.get(), arguments);
-}
-
-// A socket belongs to the namespace that it was made in.
-Result<unique_fd> listen_in_namespace(const Arguments& arguments) {
-  const unique_fd own(::open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC));
-  const unique_fd other(::open(arguments.namespace_path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!own || !other || ::setns(other.get(), CLONE_NEWNET) != 0)
-    return fail_errno("enter " + arguments.namespace_path);
-  unique_fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  const sockaddr_in address = address_of(arguments.listen, 0);
-  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0 ||
-      ::listen(listener.get(), SOMAXCONN) != 0)
-    return fail_errno("listen on " + arguments.listen);
-  if (::setns(own.get(), CLONE_NEWNET) != 0) return fail_errno("return from the namespace");
-  return listener;
+  const std::jthread up([&] { carry(client.get(), server->get(), arguments); });
+  carry(server->get(), client.get(), arguments);
 }
 
 Status run(const Arguments& arguments) {
-  ICBD_ASSIGN(const unique_fd listener, listen_in_namespace(arguments));
-  sockaddr_in address{};
+  const unique_fd listener(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address = address_of(listen_ip, 0);
   socklen_t length = sizeof address;
-  if (::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0)
-    return fail_errno("getsockname");
-  fmt::print("ready data={}:{}\n", arguments.listen, ntohs(address.sin_port));
+  if (::bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), length) != 0 ||
+      ::listen(listener.get(), SOMAXCONN) != 0 ||
+      ::getsockname(listener.get(), reinterpret_cast<sockaddr*>(&address), &length) != 0)
+    return fail_errno("listen");
+  fmt::print("ready data={}:{}\n", listen_ip, ntohs(address.sin_port));
   std::fflush(stdout);
   for (;;) {
     unique_fd client(::accept4(listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -209,11 +205,11 @@ bool read_number(std::string_view text, Number& number) {
 }
 
 std::optional<Arguments> parse(std::span<char*> words) {
-  if (words.size() != 7) return std::nullopt;
-  Arguments arguments{.namespace_path = words[1], .listen = words[2], .to = words[3]};
+  if (words.size() != 6) return std::nullopt;
+  Arguments arguments{.namespace_path = words[1], .to = words[2]};
   std::int64_t microseconds = 0;
-  if (!read_number(words[4], arguments.port) || !read_number(words[5], microseconds) ||
-      !read_number(words[6], arguments.under_way))
+  if (!read_number(words[3], arguments.port) || !read_number(words[4], microseconds) ||
+      !read_number(words[5], arguments.under_way))
     return std::nullopt;
   arguments.delay = std::chrono::microseconds(microseconds);
   return arguments;
@@ -226,7 +222,7 @@ int main(int count, char** words) {
   const auto arguments = icbd::parse({words, static_cast<std::size_t>(count)});
   if (!arguments) {
     fmt::print(stderr,
-               "usage: delay_proxy NETNS LISTEN_IP TO_IP TO_PORT DELAY_MICROSECONDS "
+               "usage: delay_proxy NETNS TO_IP TO_PORT DELAY_MICROSECONDS "
                "BYTES_UNDER_WAY\n");
     return 2;
   }

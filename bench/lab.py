@@ -209,15 +209,8 @@ class Lab:
             run("btrfs", "subvolume", "create", self.work)
             self.repository = self.master_fs.path / "repository"
             self.repository.mkdir(mode=0o700)
-            self.master = self._start("icbd-master", f"""
-                [repository]
-                path = "{self.repository}"
-                [rest]
-                listen = "127.0.0.1:0"
-                [data]
-                listen = "127.0.0.1:0"
-                """)
-            stack.callback(self.master.stop)
+            self.start_master()
+            stack.callback(lambda: self.master.stop())  # the one that then runs
             stack.callback(self.stop_cache)
             self._stack = stack.pop_all()
         return self
@@ -237,6 +230,17 @@ class Lab:
         file = self.folder / f"{name or program}.toml"
         file.write_text(configuration, encoding="utf-8")
         return Daemon(self.binaries / program, file, self.folder / f"{name or program}.log")
+
+    def start_master(self, data_listen="127.0.0.1:0"):
+        self.master = self._start("icbd-master", f"""
+            insecure_plaintext = true
+            [repository]
+            path = "{self.repository}"
+            [rest]
+            listen = "127.0.0.1:0"
+            [data]
+            listen = "{data_listen}"
+            """)
 
     def start_cache(self, fetch="fill_threshold = 0", poll_interval=0.1):
         self.cache = self._start_cache("icbd-cache", "repository", self.view, "", fetch,

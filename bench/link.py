@@ -1,8 +1,9 @@
 """A link of so many bits per second and so long a round trip, between a cache and its master.
 
 Two ends of a veth pair, one of them in a network namespace, both behind a token bucket filter
-(tc-tbf(8)). In the namespace listens delay_proxy, which hands what comes on to the master, each
-byte half a round trip later. Everything is gone when the `with` block is left.
+(tc-tbf(8)): the master sends into it with its own TCP. From the namespace delay_proxy connects,
+which hands what comes on to the cache, each byte half a round trip later. Everything is gone when
+the `with` block is left.
 """
 import contextlib
 import os
@@ -53,12 +54,11 @@ class Link:
                 f"{self.mbit}mbit", "burst", str(burst), "limit", str(limit))
 
     @contextlib.contextmanager
-    def reach(self, address):
-        """The address through which who listens at `address` is reached over the link."""
-        host, port = address.rsplit(":", 1)
+    def reach(self, port):
+        """The address at which who listens on this port, everywhere, is reached over the link."""
         # What fits the line, and what its ends hold in a moment.
         under_way = int(self.bytes_per_second * self.rtt_ms / 2000) + 128 * 1024
-        with subprocess.Popen([self.proxy_program, self.namespace, FAR, host, port,
+        with subprocess.Popen([self.proxy_program, self.namespace, NEAR, str(port),
                                str(int(self.rtt_ms * 500)), str(under_way)],
                               stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as process:
             try:
@@ -73,7 +73,7 @@ class Link:
     def bare_stream(self, seconds):
         """Bytes per second of one TCP stream over the link, which is all that it carries: what is
         possible."""
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_server(("0.0.0.0", 0)) as listener:
             def serve():
                 with contextlib.suppress(OSError):
                     connection, _ = listener.accept()
@@ -83,8 +83,7 @@ class Link:
 
             thread = threading.Thread(target=serve, daemon=True)
             thread.start()
-            host, port = listener.getsockname()
-            with self.reach(f"{host}:{port}") as address:
+            with self.reach(listener.getsockname()[1]) as address:
                 rate = _receive_for(address, seconds)
             thread.join()
         return rate

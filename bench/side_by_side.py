@@ -150,17 +150,18 @@ class _DataOf:
 
 
 def change_places(path, places, total_bytes, seed):
-    """Overwrites `total_bytes` in so many places of a disk image with other data of the same image,
-    which is as compressible as they were. It is shifted by an odd number of bytes, so that no
-    block of it is equal to one that was there."""
+    """Overwrites `total_bytes` in so many places of a disk image with data that are as compressible
+    as those of the image, but found nowhere in it: its own, with other bytes for each but 0."""
     source = random.Random(seed)
+    others = bytes([0, *source.sample(range(1, 256), 255)])
     data = _DataOf(path)
     try:
         average = total_bytes // places
         for _ in range(places):
             length = min(2 * MIB, int(average * source.uniform(0.2, 1.8))) // KIB4 * KIB4
-            content = os.pread(data.file, max(length, KIB4), data.any_place(source) + 1013)
-            os.pwrite(data.file, content, data.any_place(source) // KIB4 * KIB4)
+            content = os.pread(data.file, max(length, KIB4), data.any_place(source))
+            os.pwrite(data.file, content.translate(others),
+                      data.any_place(source) // KIB4 * KIB4)
         os.fsync(data.file)
     finally:
         os.close(data.file)

@@ -142,22 +142,23 @@ Status Receiver::State::feed(ByteView piece) {
 
 // False if more bytes are needed.
 Result<bool> Receiver::State::decode_next() {
-  const auto command = decoder.next();
-  if (!command) {
-    if (!decoder.pass_over()) return std::unexpected(command.error());
-    ICBD_TRY(pass_over(command.error()));
+  auto decoded = decoder.next();
+  if (!decoded) {
+    if (!decoder.pass_over()) return std::unexpected(decoded.error());
+    ICBD_TRY(pass_over(decoded.error()));
     return true;
   }
-  if (!*command) return false;
-  if (options.observer != nullptr) options.observer->applies(**command);
-  if (const auto beginning = beginning_of(**command)) {
+  const std::optional<sendstream::Command> command = std::move(*decoded);
+  if (!command) return false;
+  if (options.observer != nullptr) options.observer->applies(*command);
+  if (const auto beginning = beginning_of(*command)) {
     // Several subvolumes in one stream: only the last one has an end of its own.
     if (applier) ICBD_TRY(complete(true));
     ICBD_TRY(begin(*beginning));
   }
-  if (std::holds_alternative<sendstream::End>(**command))
+  if (std::holds_alternative<sendstream::End>(*command))
     ICBD_TRY(end_stream());
-  else if (const Status applied = apply(**command); !applied)
+  else if (const Status applied = apply(*command); !applied)
     ICBD_TRY(pass_over(applied.error()));
   return true;
 }
@@ -178,9 +179,8 @@ Status Receiver::State::apply(const sendstream::Command& command) {
 
 // Its last subvolume is whole. What follows is another stream.
 Status Receiver::State::end_stream() {
-  const bool whole = errors == 0;
-  ICBD_TRY(complete(whole || options.stop_at_end));
-  if (!whole && !options.stop_at_end)
+  ICBD_TRY(complete(!last_error || options.stop_at_end));
+  if (last_error && !options.stop_at_end)
     return std::unexpected(last_error->with_context(
         fmt::format("{} errors were passed over; {} was left writable. The last one", errors,
                     quote(received.back().path.string()))));
@@ -191,6 +191,7 @@ Status Receiver::State::end_stream() {
   decoder = std::move(next);
   sources.forget();
   errors = 0;
+  last_error.reset();
   return {};
 }
 
@@ -256,8 +257,9 @@ Status Receiver::State::make_staging(const std::optional<Uuid>& parent) {
 // There are no more commands for this subvolume. It gets its name, and a whole one its identity.
 Status Receiver::State::complete(bool sealed) {
   ICBD_TRY(apply(sendstream::End{}));
-  const std::optional<Applier::Identity> identity = applier->identity();
-  if (!identity) return fail(ErrorCode::corrupt, "the stream does not name its subvolume");
+  const auto identity = applier ? applier->identity() : std::nullopt;
+  if (!applier || !identity)
+    return fail(ErrorCode::corrupt, "the stream does not name its subvolume");
   ICBD_TRY(frozen.freeze(root.get(), applier->inodes_with_set_flags()));
   ICBD_TRY(land(*identity, sealed));
   received.push_back(

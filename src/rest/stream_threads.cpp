@@ -195,7 +195,7 @@ void StreamThreads::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
-    for (Stream& stream : streams_)
+    for (const Stream& stream : streams_)
       if (stream.job.socket) ::shutdown(stream.job.socket.get(), SHUT_RDWR);
     last.splice(last.end(), streams_);
   }

@@ -54,9 +54,26 @@ std::vector<std::string> decode(ByteView stream, std::size_t piece_size, bool en
   return lines;
 }
 
+// Who feeds just what is missing, and passes over what is wrong, comes to an end, and has taken
+// nothing that the decoder has not asked for.
+void check_exact(ByteView stream) {
+  Decoder decoder;
+  while (const std::size_t missing = decoder.missing()) {
+    if (missing > stream.size()) return;
+    decoder.feed(stream.first(missing));
+    stream = stream.subspan(missing);
+    const std::uint64_t before = decoder.position();
+    const auto command = decoder.next();
+    if (!command && !decoder.pass_over()) return;
+    if (!command || *command) require(decoder.position() > before && decoder.rest().empty());
+  }
+  require(decoder.ended());
+}
+
 void check(ByteView stream) {
   const auto whole = decode(stream, stream.size() + 1, true);
   require(whole == decode(stream, 1 + stream.size() % 97, false));
+  check_exact(stream);
 }
 
 }  // namespace

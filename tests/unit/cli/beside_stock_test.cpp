@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <set>
 
 #include "harness/loop_btrfs.h"
 #include "harness/run.h"
@@ -41,7 +42,9 @@ class BesideStock : public testing::Test {
     ASSERT_TRUE(ours_) << "the filesystems could not be made";
   }
   void TearDown() override {
-    if (!ours_) return;
+    if (ours_) clear();
+  }
+  static void clear() {
     for (const auto& place : {stock_->path(), ours_->path()})
       static_cast<void>(harness::shell("cd '" + place.string() + R"('
         for subvolume in dir/*; do btrfs property set -f "$subvolume" ro false || true; done
@@ -125,145 +128,131 @@ class BesideStock : public testing::Test {
 };
 
 struct Case {
-  const char* name;
   const char* script;
   // Half a version has no name here; the stock tool leaves it under the one it would have.
   bool leaves_half = false;
 };
 
-std::ostream& operator<<(std::ostream& out, const Case& tested) {
-  return out << tested.script;
-}
-
-class ReceiveBesideStock : public BesideStock, public testing::WithParamInterface<Case> {};
-
-TEST_P(ReceiveBesideStock, TheSameExitCodeAndResult) {
-  Outcome expected = stock(GetParam().script);
-  const Outcome actual = ours(GetParam().script);
-  EXPECT_EQ(actual.exit_code, expected.exit_code)
-      << "stock: " << expected.output << "\nours: " << actual.output;
-  if (GetParam().leaves_half)
-    std::erase_if(expected.versions,
-                  [&](const auto& version) { return !actual.versions.contains(version.first); });
-  EXPECT_EQ(actual.versions, expected.versions);
-  for (const auto& [name, facts] : actual.versions) EXPECT_EQ(difference(name), "") << name;
-}
-
 constexpr Case receive_cases[] = {
-    {"Full", "$R <$S/one.v1 dir"},
-    {"FullOfProtocol2", "$R dir <$S/one.v2"},
-    {"Incremental", "$R dir <$S/one.v1 && $R dir <$S/two.v1"},
-    {"IncrementalOfProtocol2", "$R dir <$S/one.v2 && $R dir <$S/two.v2"},
-    {"Clones", "$R dir <$S/one.v1 && $R dir <$S/two.v1 && $R dir <$S/three.clones"},
-    {"Compressed", "$R dir <$S/one.compressed && $R dir <$S/two.compressed"},
-    {"CompressedUnpacked", "$R --force-decompress dir <$S/one.compressed"},
-    {"NoData", "$R dir <$S/one.no-data"},
-    {"NoDataToShare", "$R dir <$S/one.no-data && $R dir <$S/two.no-data", true},
-    {"FromAFile", "$R -f $S/one.v1 dir"},
-    {"FromAPipe", "cat $S/one.v1 | $R dir"},
-    {"Quietly", "$R -q dir <$S/one.v1"},
-    {"Verbosely", "$R -v dir <$S/one.v1"},
-    {"VeryVerbosely", "$R -vv dir <$S/one.v1"},
-    {"Confined", "$R -C dir <$S/one.v1"},
-    {"ConfinedInLong", "$R --chroot dir <$S/one.v1"},
-    {"WithTheMountSaid", "$R -m $PWD $PWD/dir <$S/one.v1 && $R -m $PWD $PWD/dir <$S/two.v1"},
-    {"ParentElsewhereInTheMount",
-     "mkdir other && $R other <$S/one.v1 && $R dir <$S/two.v1; code=$?; "
+    {"$R <$S/one.v1 dir"},
+    {"$R dir <$S/one.v2"},
+    {"$R dir <$S/one.v1 && $R dir <$S/two.v1"},
+    {"$R dir <$S/one.v2 && $R dir <$S/two.v2"},
+    {"$R dir <$S/one.v1 && $R dir <$S/two.v1 && $R dir <$S/three.clones"},
+    {"$R dir <$S/one.compressed && $R dir <$S/two.compressed"},
+    {"$R --force-decompress dir <$S/one.compressed"},
+    {"$R dir <$S/one.no-data"},
+    {"$R dir <$S/one.no-data && $R dir <$S/two.no-data", true},
+    {"$R -f $S/one.v1 dir"},
+    {"cat $S/one.v1 | $R dir"},
+    {"$R -q dir <$S/one.v1"},
+    {"$R -v dir <$S/one.v1"},
+    {"$R -vv dir <$S/one.v1"},
+    {"$R -C dir <$S/one.v1"},
+    {"$R --chroot dir <$S/one.v1"},
+    {"$R -m $PWD $PWD/dir <$S/one.v1 && $R -m $PWD $PWD/dir <$S/two.v1"},
+    {"mkdir other && $R other <$S/one.v1 && $R dir <$S/two.v1; code=$?; "
      "btrfs -q subvolume delete other/one; rmdir other; exit $code"},
-    {"TwoStreams", "$R dir <$S/one.two"},
-    {"TwoStreamsFromAPipe", "cat $S/one.two | $R dir"},
-    {"TwoStreamsEndedByTheFirst", "$R -e dir <$S/one.two"},
-    {"TwoStreamsWithAReaderEach", "{ $R -e dir && $R -e dir; } <$S/one.two"},
-    {"TwoStreamsInAPipeWithAReaderEach", "cat $S/one.two | { $R -e dir && $R -e dir; }"},
-    {"NothingLeftForAThirdReader", "{ $R -e dir && $R -e dir && $R -e dir; } <$S/one.two"},
-    {"SeveralSubvolumesOfOneStream", "$R dir <$S/all.together"},
-    {"SeveralSubvolumesOfOneStreamWithE", "$R -e dir <$S/all.together"},
-    {"SecondStreamCut", "$R dir <$S/one.two-cut", true},
-    {"SecondStreamCutBehindTheEnd", "$R -e dir <$S/one.two-cut"},
-    {"GarbageBehindTheEnd", "$R dir <$S/one.garbage"},
-    {"GarbageBehindTheEndWithE", "$R -e dir <$S/one.garbage"},
-    {"Garbage", "$R dir <$S/garbage"},
-    {"Empty", "$R dir <$S/empty"},
-    {"EmptyWithE", "$R -e dir <$S/empty"},
-    {"HeaderCut", "$R dir <$S/one.header-cut"},
-    {"Cut", "$R dir <$S/one.cut", true},
-    {"CutWithE", "$R -e dir <$S/one.cut", true},
-    {"CutWithErrorsAllowed", "$R -e -E 5 dir <$S/one.cut", true},
-    {"Damaged", "$R dir <$S/one.damaged", true},
-    {"DamagedOneErrorAllowed", "$R -E 1 dir <$S/one.damaged", true},
-    {"DamagedTwoErrorsAllowed", "$R -E 2 dir <$S/one.damaged"},
-    {"DamagedTwoErrorsAllowedInLong", "$R --max-errors=2 dir <$S/one.damaged"},
-    {"DamagedAllErrorsAllowed", "$R -E 0 dir <$S/one.damaged"},
-    {"DamagedTwoErrorsAllowedWithE", "$R -e -E 2 dir <$S/one.damaged"},
-    {"DamagedAllErrorsAllowedWithE", "$R -e -E 0 dir <$S/one.damaged"},
-    {"DamagedAndASecondStream", "$R -E 2 dir <$S/one.damaged.two"},
-    {"NoParent", "$R dir <$S/two.v1"},
-    {"NoParentWithErrorsAllowed", "$R -E 3 dir <$S/two.v1"},
-    {"NoCloneSource", "$R dir <$S/one.v1 && $R dir <$S/three.clones"},
-    {"Exists", "$R dir <$S/one.v1 && $R dir <$S/one.v1"},
-    {"NoSuchDirectory", "$R nowhere <$S/one.v1"},
-    {"NotOnBtrfs", "$R /proc <$S/one.v1"},
-    {"NoDirectorySaid", "$R <$S/one.v1"},
-    {"TwoDirectoriesSaid", "$R dir dir <$S/one.v1"},
-    {"UnknownOption", "$R --no-such-option dir <$S/one.v1"},
-    {"Dump", "$R --dump <$S/one.v1"},
-    {"DumpOfAFile", "$R --dump -f $S/one.v2"},
-    {"DumpWithADirectory", "$R --dump dir <$S/one.v1"},
-    {"DumpOfGarbage", "$R --dump <$S/garbage"},
-    {"DumpOfADamagedStream", "$R --dump <$S/one.damaged"},
-    {"Help", "$R --help"},
+    {"$R dir <$S/one.two"},
+    {"cat $S/one.two | $R dir"},
+    {"$R -e dir <$S/one.two"},
+    {"{ $R -e dir && $R -e dir; } <$S/one.two"},
+    {"cat $S/one.two | { $R -e dir && $R -e dir; }"},
+    {"{ $R -e dir && $R -e dir && $R -e dir; } <$S/one.two"},
+    {"$R dir <$S/all.together"},
+    {"$R -e dir <$S/all.together"},
+    {"$R dir <$S/one.two-cut", true},
+    {"$R -e dir <$S/one.two-cut"},
+    {"$R dir <$S/one.garbage"},
+    {"$R -e dir <$S/one.garbage"},
+    {"$R dir <$S/garbage"},
+    {"$R dir <$S/empty"},
+    {"$R -e dir <$S/empty"},
+    {"$R dir <$S/one.header-cut"},
+    {"$R dir <$S/one.cut", true},
+    {"$R -e dir <$S/one.cut", true},
+    {"$R -e -E 5 dir <$S/one.cut", true},
+    {"$R dir <$S/one.damaged", true},
+    {"$R -E 1 dir <$S/one.damaged", true},
+    {"$R -E 2 dir <$S/one.damaged"},
+    {"$R --max-errors=2 dir <$S/one.damaged"},
+    {"$R -E 0 dir <$S/one.damaged"},
+    {"$R -e -E 2 dir <$S/one.damaged"},
+    {"$R -e -E 0 dir <$S/one.damaged"},
+    {"$R -E 2 dir <$S/one.damaged.two"},
+    {"$R dir <$S/two.v1"},
+    {"$R -E 3 dir <$S/two.v1"},
+    {"$R dir <$S/one.v1 && $R dir <$S/three.clones"},
+    {"$R dir <$S/one.v1 && $R dir <$S/one.v1"},
+    {"$R nowhere <$S/one.v1"},
+    {"$R /proc <$S/one.v1"},
+    {"$R <$S/one.v1"},
+    {"$R dir dir <$S/one.v1"},
+    {"$R --no-such-option dir <$S/one.v1"},
+    {"$R --dump <$S/one.v1"},
+    {"$R --dump -f $S/one.v2"},
+    {"$R --dump dir <$S/one.v1"},
+    {"$R --dump <$S/garbage"},
+    {"$R --dump <$S/one.damaged"},
+    {"$R --help"},
 };
 
-INSTANTIATE_TEST_SUITE_P(Cases, ReceiveBesideStock, testing::ValuesIn(receive_cases),
-                         [](const auto& tested) { return std::string(tested.param.name); });
-
-// Where it is meant to be different.
-TEST_F(BesideStock, AFileThatIsNotThereIsAFailureHere) {
-  EXPECT_EQ(stock("$R -f nowhere dir").exit_code, 0);
-  TearDown();
-  EXPECT_EQ(ours("$R -f nowhere dir").exit_code, 1);
+// One test for all, because each would need its own filesystems.
+TEST_F(BesideStock, ReceivesWithTheSameExitCodeAndResult) {
+  int done = 0;
+  for (const Case& tested : receive_cases) {
+    SCOPED_TRACE(tested.script);
+    Outcome expected = stock(tested.script);
+    const Outcome actual = ours(tested.script);
+    EXPECT_EQ(actual.exit_code, expected.exit_code)
+        << "stock: " << expected.output << "\nours: " << actual.output;
+    if (tested.leaves_half)
+      std::erase_if(expected.versions,
+                    [&](const auto& version) { return !actual.versions.contains(version.first); });
+    EXPECT_EQ(actual.versions, expected.versions);
+    for (const auto& [name, facts] : actual.versions) EXPECT_EQ(difference(name), "") << name;
+    if (actual.exit_code == 0 && !actual.versions.empty()) ++done;
+    clear();
+  }
+  EXPECT_GE(done, 25) << "most of them are meant to succeed";
 }
 
-TEST_F(BesideStock, PackedStreamsAreUnpackedHere) {
+TEST_F(BesideStock, ReceivesDifferentlyWhereItIsMeantTo) {
+  // A file that is not there is a failure.
+  EXPECT_EQ(stock("$R -f nowhere dir").exit_code, 0);
+  clear();
+  EXPECT_EQ(ours("$R -f nowhere dir").exit_code, 1);
+  clear();
+  // Packed streams are unpacked.
   for (const std::string codec : {"zstd", "lz4", "gzip"}) {
     stock("$R dir <$S/one.v1");
     const Outcome received = ours("cat $S/one." + codec + " | $R dir");
     EXPECT_EQ(received.exit_code, 0) << received.output;
     EXPECT_EQ(difference("one"), "") << codec;
-    TearDown();
+    clear();
   }
 }
 
 // The kernel's stream is the same, whoever asks for it.
-class SendBesideStock : public BesideStock, public testing::WithParamInterface<Case> {};
-
-TEST_P(SendBesideStock, TheSameBytes) {
-  const std::string script = GetParam().script;
-  for (const char* const how :
-       {"$PROGRAM -f out {}", "$PROGRAM {} >out", "$PROGRAM {} | cat >out"}) {
-    std::map<std::string, std::string> hashes;
-    for (const std::string program : {"btrfs send -q", ICBD_PROGRAM " send -q"}) {
-      const auto sent =
-          harness::run({"bash", "-o", "pipefail", "-c",
-                        fmt::format("cd '{}'; PROGRAM='{}'; {}", source_->path().string(), program,
-                                    fmt::format(fmt::runtime(how), script))});
-      ASSERT_TRUE(sent);
-      EXPECT_EQ(sent->exit_code, 0) << program << ": " << sent->output;
-      hashes[program] = harness::hash_file(source_->path() / "out").value();
+TEST_F(BesideStock, SendsTheSameBytes) {
+  for (const std::string what :
+       {"./one", "--proto 2 ./one", "--proto 0 ./one", "-p ./one ./two",
+        "-p ./two -c ./one ./three", "--compressed-data ./one", "--no-data -p ./one ./two"}) {
+    std::set<std::string> streams;
+    for (const std::string program : {"btrfs send -q ", ICBD_PROGRAM " send -q "}) {
+      const std::string send = program + what;
+      for (const std::string& how :
+           {program + "-f out " + what, send + " >out", send + " | cat >out"}) {
+        const auto sent = harness::run(
+            {"bash", "-o", "pipefail", "-c", "cd '" + source_->path().string() + "'; " + how});
+        ASSERT_TRUE(sent);
+        EXPECT_EQ(sent->exit_code, 0) << how << ": " << sent->output;
+        streams.insert(harness::hash_file(source_->path() / "out").value());
+      }
     }
-    EXPECT_EQ(hashes.begin()->second, hashes.rbegin()->second) << how;
+    EXPECT_EQ(streams.size(), 1u) << what;
   }
 }
-
-INSTANTIATE_TEST_SUITE_P(Cases, SendBesideStock,
-                         testing::Values(Case{"Full", "./one"},
-                                         Case{"Protocol2", "--proto 2 ./one"},
-                                         Case{"NewestProtocol", "--proto 0 ./one"},
-                                         Case{"Incremental", "-p ./one ./two"},
-                                         Case{"Clones", "-p ./two -c ./one ./three"},
-                                         Case{"Compressed", "--compressed-data ./one"},
-                                         Case{"NoData", "--no-data -p ./one ./two"}),
-                         [](const auto& tested) { return std::string(tested.param.name); });
 
 // A filesystem of 1 MiB does not take it.
 TEST_F(BesideStock, ASendToAFullDiskSaysSoAndLeavesNothing) {

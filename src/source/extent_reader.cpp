@@ -91,7 +91,8 @@ Result<Run> begin_run(const ServedFile& file, OpenFiles& open_files,
   ICBD_ASSIGN(run.opened, open_files.open(extents.front().file, file.path, past_cache));
   const ByteRange range = run.range();
   ICBD_ASSIGN(run.hole, is_hole(run.opened.cached->get(), range));
-  if (!run.hole && past_cache && run.opened.direct && !is_cached(run.opened.cached->get(), range))
+  if (!run.hole && past_cache && run.opened.direct && !is_cached(run.opened.cached->get(), range) &&
+      (read_by.once == nullptr || read_by.once->first(extents.front().file, range.offset)))
     run.on_its_way = read_by.disk->read(run.opened.direct, range);
   return run;
 }
@@ -130,6 +131,17 @@ Status deliver(Run& run, const Received& received) {
 }
 
 }  // namespace
+
+bool ReadOnce::first(FileIndex file, std::uint64_t offset) {
+  constexpr std::size_t most = 128 * 1024;
+  constexpr unsigned piece_bits = 20;
+  constexpr unsigned file_shift = 40;
+  // A file has at most 2^26 pieces (limits::file_size), a version at most 2^24 files.
+  const std::uint64_t piece = (std::uint64_t{file.value()} << file_shift) | (offset >> piece_bits);
+  const std::lock_guard lock(mutex_);
+  if (seen_.size() >= most) seen_.clear();
+  return seen_.insert(piece).second;
+}
 
 Status check_extent(std::span<const ServedFile> files, const Extent& extent) {
   const auto refuse = [&](std::string_view why) -> Status {

@@ -3,8 +3,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <mutex>
 #include <span>
 #include <string>
+#include <unordered_set>
 #include <vector>
 
 #include "icbd/source/source.h"
@@ -24,10 +26,24 @@ struct ServedFile {
 // invalid_argument unless the extent lies in one chunk of a regular file.
 Status check_extent(std::span<const ServedFile> files, const Extent& extent);
 
+// What of a version was read past the page cache, in pieces of 1 MiB of a file. Whoever wants the
+// same again is another cache: then it is read through the page cache, for those that come after.
+// Thread-safe. Memory: some MiB; beyond that it begins anew.
+class ReadOnce {
+ public:
+  // True the first time.
+  bool first(FileIndex file, std::uint64_t offset);
+
+ private:
+  std::mutex mutex_;
+  std::unordered_set<std::uint64_t> seen_;
+};
+
 // How the bytes are read.
 struct ReadBy {
   // Reads what is not in the page cache, past it, several stretches at a time; null: nothing is.
   DiskReader* disk = nullptr;
+  ReadOnce* once = nullptr;  // null: always past it
   Priority priority = Priority::bulk;
 };
 

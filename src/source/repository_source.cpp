@@ -70,6 +70,7 @@ class RepositorySource::OpenVersion {
   int root_fd() const { return root_.get(); }
   const manifest::PageStore& pages() const { return *pages_; }
   OpenFiles& open_files() { return open_files_; }
+  ReadOnce& read_once() { return read_once_; }
   std::size_t entries() const { return version_.facts.entries; }
 
   // By file index; read from the manifest when it is first needed.
@@ -92,6 +93,7 @@ class RepositorySource::OpenVersion {
   unique_fd root_;
   std::shared_ptr<manifest::FilePageStore> pages_;
   OpenFiles open_files_;
+  ReadOnce read_once_;
   std::mutex mutex_;
   std::vector<ServedFile> files_;  // once filled it does not change
 };
@@ -210,7 +212,8 @@ Status RepositorySource::extents(const Digest& manifest, std::span<const Extent>
   ICBD_ASSIGN(const auto* files, version->files());
   for (const Extent& extent : extents) ICBD_TRY(check_extent(*files, extent));
   return read_extents(*files, version->open_files(), extents,
-                      {.disk = disk(), .priority = priority}, received);
+                      {.disk = disk(), .once = &version->read_once(), .priority = priority},
+                      received);
 }
 
 }  // namespace icbd::source

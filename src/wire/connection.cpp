@@ -35,7 +35,7 @@ Connection::~Connection() {
 }
 
 Result<Hello> Connection::greet(const Hello& hello) {
-  ICBD_TRY(socket_.set_send_timeout(options_.stall_timeout));
+  socket_.set_send_timeout(options_.stall_timeout);
   ICBD_ASSIGN(Reply reply, ask(FrameType::hello, encode(hello)));
   ICBD_ASSIGN(const IncomingFrame frame, reply.next());
   if (frame.header.type != FrameType::hello_reply)

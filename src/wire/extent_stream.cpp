@@ -136,14 +136,14 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
     pieces.push_back(data.data);
     bytes += data.data.size();
   }
-  const auto begun = clock_.now();
-  ICBD_TRY(socket_.send({.type = FrameType::extents_reply,
-                         .request_id = item.request_id,
-                         .codec = static_cast<std::uint8_t>(frame.codec),
-                         .plain_length = frame.plain_length},
-                        pieces));
+  ICBD_ASSIGN(const auto waited,
+              socket_.send_measured({.type = FrameType::extents_reply,
+                                     .request_id = item.request_id,
+                                     .codec = static_cast<std::uint8_t>(frame.codec),
+                                     .plain_length = frame.plain_length},
+                                    pieces));
+  link_.sent(bytes, waited);
   const auto now = clock_.now();
-  link_.sent(bytes, now - begun);
   const bool bulk = item.unit->unit().priority == source::Priority::bulk;
   if (!bulk || !pacer_.is_due(now)) return {};
   if (const auto rate = link_.bytes_per_second()) engine_.set_link(peer_, *rate);

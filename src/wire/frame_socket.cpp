@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <linux/tcp.h>  // netinet/tcp.h knows less of tcp_info
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/uio.h>
@@ -31,19 +32,38 @@ void advance(std::span<iovec>& pieces, std::size_t sent) {
   pieces.front().iov_len -= sent;
 }
 
-Status send_pieces(int socket, std::span<iovec> pieces) {
+// Until the socket takes more. Apart from sending, so that it is known what the link made us wait
+// for and what copying, or another process on this processor, did.
+Status wait_for_room(int socket, std::chrono::milliseconds timeout,
+                     steady_clock::duration& waited) {
+  pollfd room{.fd = socket, .events = POLLOUT, .revents = 0};
+  const int limit = timeout.count() == 0 ? -1 : static_cast<int>(timeout.count());
+  const auto begun = steady_clock::now();
+  const int ready = poll(&room, 1, limit);
+  waited += steady_clock::now() - begun;
+  if (ready == 0)
+    return fail(ErrorCode::timed_out, "the peer takes no data: the connection stalled");
+  if (ready < 0 && errno != EINTR) return fail_errno("wait for the peer to take data");
+  return {};
+}
+
+Result<steady_clock::duration> send_pieces(int socket, std::span<iovec> pieces,
+                                           std::chrono::milliseconds timeout) {
+  steady_clock::duration waited{};
   while (!pieces.empty()) {
     msghdr message{};
     message.msg_iov = pieces.data();
     message.msg_iovlen = std::min<std::size_t>(pieces.size(), IOV_MAX);
-    const ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL);
+    const ssize_t sent = sendmsg(socket, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     if (sent < 0 && errno == EINTR) continue;
-    if (sent < 0 && errno == EAGAIN)
-      return fail(ErrorCode::timed_out, "the peer takes no data: the connection stalled");
+    if (sent < 0 && errno == EAGAIN) {
+      ICBD_TRY(wait_for_room(socket, timeout, waited));
+      continue;
+    }
     if (sent < 0) return fail_errno("send to the peer");
     advance(pieces, static_cast<std::size_t>(sent));
   }
-  return {};
+  return waited;
 }
 
 // sendmsg(2) does not change the bytes; iovec has no const form.
@@ -68,6 +88,12 @@ Status FrameSocket::send(const OutgoingFrame& frame, ByteView payload) {
 }
 
 Status FrameSocket::send(const OutgoingFrame& frame, std::span<const ByteView> pieces) {
+  ICBD_TRY(send_measured(frame, pieces));
+  return {};
+}
+
+Result<steady_clock::duration> FrameSocket::send_measured(const OutgoingFrame& frame,
+                                                          std::span<const ByteView> pieces) {
   std::size_t length = 0;
   for (const ByteView piece : pieces) length += piece.size();
   if (length > limits::frame_payload)
@@ -84,9 +110,9 @@ Status FrameSocket::send(const OutgoingFrame& frame, std::span<const ByteView> p
   std::vector<iovec> vectors{as_iovec(encoded)};
   for (const ByteView piece : pieces)
     if (!piece.empty()) vectors.push_back(as_iovec(piece));
-  ICBD_TRY(send_pieces(socket_.get(), vectors));
+  ICBD_ASSIGN(const auto waited, send_pieces(socket_.get(), vectors, send_timeout_));
   traffic_.sent.fetch_add(encoded.size() + length, std::memory_order_relaxed);
-  return {};
+  return waited;
 }
 
 Status FrameSocket::receive_exactly(std::span<std::byte> buffer, bool at_frame_start) {
@@ -136,8 +162,8 @@ Status FrameSocket::set_receive_timeout(std::chrono::milliseconds timeout) {
   return set_timeout(socket_.get(), SO_RCVTIMEO, timeout);
 }
 
-Status FrameSocket::set_send_timeout(std::chrono::milliseconds timeout) {
-  return set_timeout(socket_.get(), SO_SNDTIMEO, timeout);
+void FrameSocket::set_send_timeout(std::chrono::milliseconds timeout) {
+  send_timeout_ = timeout;
 }
 
 void FrameSocket::note_progress() {

@@ -55,13 +55,16 @@ class FrameSocket {
   // Sends the pieces as one payload. `too_large` over limits::frame_payload.
   Status send(const OutgoingFrame& frame, std::span<const ByteView> pieces);
   Status send(const OutgoingFrame& frame, ByteView payload = {});
+  // The same; returns how long the socket took nothing.
+  Result<std::chrono::steady_clock::duration> send_measured(const OutgoingFrame& frame,
+                                                            std::span<const ByteView> pieces);
   // The next frame. `unavailable` if the peer has closed the connection.
   Result<IncomingFrame> receive();
 
   void shut_down();
   // A call that moves no byte for so long fails `timed_out`; 0: for ever, as at first.
   Status set_receive_timeout(std::chrono::milliseconds timeout);
-  Status set_send_timeout(std::chrono::milliseconds timeout);
+  void set_send_timeout(std::chrono::milliseconds timeout);
   // When it was last seen that the peer goes on: with the end of a frame, and with each 4 KiB of
   // one. A peer that gives a byte now and then makes none.
   std::chrono::steady_clock::time_point last_progress() const;
@@ -81,6 +84,7 @@ class FrameSocket {
 
   unique_fd socket_;
   TrafficCounters traffic_;
+  std::atomic<std::chrono::milliseconds> send_timeout_ = std::chrono::milliseconds(0);
   std::mutex send_mutex_;
   std::uint32_t send_sequence_ = 0;     // guarded by send_mutex_
   std::uint32_t receive_sequence_ = 0;  // of the receiving thread

@@ -1,6 +1,7 @@
 #include "pace.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace icbd::wire {
 namespace {
@@ -16,8 +17,18 @@ constexpr double growth = 1.05;
 constexpr double most_headroom = 2;
 constexpr double slowest = 16 * 1024;
 constexpr std::chrono::microseconds shortest_interval = 50ms;
+// A link that has become slower is believed after twice this.
+constexpr auto memory = 1500ms;
 
 }  // namespace
+
+void Pacer::note_delivered(Clock::TimePoint now, double rate) {
+  if (now >= stretch_ends_) {
+    most_before_ = std::exchange(most_now_, 0);
+    stretch_ends_ = now + memory;
+  }
+  most_now_ = std::max(most_now_, rate);
+}
 
 std::optional<std::uint64_t> Pacer::update(Clock::TimePoint now, const LinkSample& sample) {
   // A new rate shows in the round trip after one round trip.
@@ -25,8 +36,9 @@ std::optional<std::uint64_t> Pacer::update(Clock::TimePoint now, const LinkSampl
   const auto queue = sample.round_trip - sample.shortest_round_trip;
   const auto allowed = std::max(short_queue, sample.shortest_round_trip / long_link_share);
   const auto delivered = static_cast<double>(sample.delivered_per_second);
+  note_delivered(now, delivered);
   if (queue > allowed && !sample.sender_limited && delivered > 0)
-    rate_ = std::max(slowest, delivered * drain);
+    rate_ = std::max(slowest, std::max(most_now_, most_before_) * drain);
   else if (rate_ && queue <= allowed)
     rate_ = std::min(*rate_ * growth, std::max(*rate_, delivered * most_headroom));
   if (!rate_) return std::nullopt;

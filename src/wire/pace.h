@@ -3,9 +3,10 @@
 // Purpose: TCP by itself fills whatever buffer lies before the slowest link, and a reader's bytes
 // then wait behind seconds of bulk. The round trip tells how long that queue is: what it takes
 // above the shortest one seen. While the queue is short, the rate grows by a twentieth; when it is
-// not, the rate goes a tenth below what the link delivers, until it has drained. Guarantees: pure;
-// looks at no clock. Until a queue is seen, nothing is limited. Samples in which the sender itself
-// was the slow one limit nothing. Not thread-safe.
+// not, the rate goes a tenth below the most that the link has delivered of late, until it has
+// drained. (Of late, and not now: once it is paced, the link delivers what it is given.)
+// Guarantees: pure; looks at no clock. Until a queue is seen, nothing is limited. Samples in which
+// the sender itself was the slow one limit nothing. Not thread-safe.
 #pragma once
 
 #include <chrono>
@@ -32,8 +33,14 @@ class Pacer {
   std::optional<std::uint64_t> update(Clock::TimePoint now, const LinkSample& sample);
 
  private:
+  void note_delivered(Clock::TimePoint now, double rate);
+
   Clock::TimePoint due_{};
   std::optional<double> rate_;
+  // The most that was delivered in this stretch of time, and in the one before.
+  double most_now_ = 0;
+  double most_before_ = 0;
+  Clock::TimePoint stretch_ends_{};
 };
 
 }  // namespace icbd::wire

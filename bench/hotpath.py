@@ -313,32 +313,51 @@ def _stopped(process):
         process.send_signal(signal.SIGCONT)
 
 
+def _beside_null(laboratory, job, ways, rounds):
+    """Of each round, how many times as long as by the null daemon: in time, and of processors."""
+    found = _read_in_turns(laboratory, job, ways, rounds)
+    ours, null = found["icbd"], found["null"]
+    return ([a / b for a, b in zip(ours["seconds"], null["seconds"])],
+            (ours["reader"] + ours["daemons"]) / (null["reader"] + null["daemons"]))
+
+
 def _measure_parked(laboratory, ways, number, rounds):
-    way = next(way for way in ways if way.name == "icbd")
+    """What the machine does by itself within seconds is more than what is looked for, and readers
+    cannot be parked and sent away within a turn: so each turn is compared with one of the null
+    daemon, whose clients nobody parks, and that with what it was before and after."""
+    ways = [way for way in ways if way.name in ("null", "icbd")]
     file = laboratory.view / PARKED_IMAGE / str(number) / "disk.raw"
     laboratory.wait_known(PARKED_IMAGE, number)
     os.stat(file)  # its shape is here, its bytes are not
-    alone, among = {}, {}
+    jobs = (RANDOM_JOB, OPEN_JOB)
 
-    def read(job, where):
-        found = _read_in_turns(laboratory, job, [way], 1)
-        of = found["icbd"]
-        where.setdefault((job.case, ""), []).append(job.in_unit(of["seconds"][0]))
-        where.setdefault((job.case, ": processor"), []).append(
-            job.in_unit(of["reader"] + of["daemons"]))
+    def read():
+        return [_beside_null(laboratory, job, ways, rounds) for job in jobs]
 
-    with _connections(laboratory) as connections, _stopped(laboratory.master.process):
+    before = read()
+    with _connections(laboratory) as connections:
         waiting = connections / str(os.minor(os.stat(laboratory.view).st_dev)) / "waiting"
-        for _ in range(rounds):
-            for job in (RANDOM_JOB, OPEN_JOB):
-                read(job, alone)
-            with _parked(laboratory, file, waiting):
-                for job in (RANDOM_JOB, OPEN_JOB):
-                    read(job, among)
-    return [medians("hotpath", f"{case}, beside {PARKED_READERS} parked readers{kind}",
-                    f"cpu {RANDOM_JOB.unit}" if kind else RANDOM_JOB.unit, values, "without them",
-                    alone[case, kind])
-            for (case, kind), values in among.items()]
+        with _stopped(laboratory.master.process), _parked(laboratory, file, waiting):
+            among = read()
+        # What the kernel asked ahead for outlives its readers.
+        lab.wait_until(lambda: int(waiting.read_text(encoding="ascii")) == 0,
+                       "the parked readers to be answered", 60)
+    after = read()
+    rows = []
+    for job, *found in zip(jobs, before, among, after):
+        (first, first_used), (parked, parked_used), (last, last_used) = found
+        case = f"{job.case}, beside {PARKED_READERS} parked readers"
+        lab.say(f"    {case}: times the null daemon's: "
+                f"{', '.join(_spread(values) for values in (first, parked, last))} "
+                "before, beside, after them")
+        rows += [medians("hotpath", case, "x null", parked, "without them", first + last),
+                 medians("hotpath", f"{case}: processor", "x null", [parked_used], "without them",
+                         [first_used, last_used])]
+    return rows
+
+
+def _spread(values):
+    return f"{statistics.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
 
 
 def measure(laboratory, quick):

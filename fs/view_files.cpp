@@ -48,11 +48,11 @@ void reply_opened(fuse_req_t request, fuse_file_info info,
   if (!opened) return reply_error(request, opened.error());
   ViewState& state = state_of(request);  // the request is gone once it is answered
   int replied = 0;
-  if (opened->backing) {
+  if (const auto backing = opened->backing) {
     // No other flag: with FOPEN_KEEP_CACHE the kernel refuses it.
     const kernel::OpenReply reply{.handle = opened->handle,
                                   .open_flags = kernel::open_passthrough,
-                                  .backing_id = static_cast<std::int32_t>(*opened->backing)};
+                                  .backing_id = static_cast<std::int32_t>(*backing)};
     replied = fuse_reply_buf(request, reinterpret_cast<const char*>(&reply), sizeof reply);
   } else {
     info.fh = opened->handle;

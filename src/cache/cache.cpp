@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <memory>
 #include <mutex>
 #include <optional>
 
@@ -52,6 +53,7 @@ replicator::ReplicatorOptions options_of(const config::Cache& configuration) {
 
 std::vector<fs::ViewDirectory> directories_of(const config::Cache& configuration) {
   std::vector<fs::ViewDirectory> directories;
+  directories.reserve(configuration.directories.size());
   for (const config::ViewDirectory& directory : configuration.directories)
     directories.push_back({.name = directory.name, .source = directory.source});
   return directories;
@@ -91,6 +93,24 @@ void log_view(const fs::View& view, const config::Cache& configuration, const Lo
         "icbd, which costs processor time");
 }
 
+// Nothing may look at the mountpoint itself: if this process goes on with a mount, nobody answers
+// yet.
+Result<std::filesystem::path> as_in_the_mount_table(const std::filesystem::path& mountpoint) {
+  const auto normal = mountpoint.lexically_normal();
+  const auto named = normal.has_filename() ? normal : normal.parent_path();
+  std::error_code error;
+  const auto parent = std::filesystem::canonical(named.parent_path(), error);
+  if (error) return fail_errno(mountpoint.string(), error.value());
+  return parent / named.filename();
+}
+
+// What the worker before has left, if there was one.
+std::optional<fs::KeptMount> take_mount(Inheritance& inheritance) {
+  unique_fd device = take(inheritance, mount_descriptor);
+  if (!device) return {};
+  return fs::KeptMount{.device = std::move(device), .memory = take(inheritance, memory_descriptor)};
+}
+
 }  // namespace
 
 // In the order in which each part needs the ones before it.
@@ -100,9 +120,9 @@ struct Cache::State {
   std::chrono::milliseconds worker_timeout{};
   SystemClock clock;
   std::unique_ptr<repository::Repository> repository;
-  std::optional<wire::RemoteSource> source;
-  std::optional<replicator::Replicator> replicator;
-  std::optional<CacheLibrary> library;
+  std::unique_ptr<wire::RemoteSource> source;
+  std::unique_ptr<replicator::Replicator> replicator;
+  std::unique_ptr<CacheLibrary> library;
   std::mutex view_mutex;  // guards the pointer against the replicator's observer
   std::unique_ptr<fs::View> view;
   std::optional<EventFollower> follower;
@@ -119,40 +139,30 @@ struct Cache::State {
     }
     if (view) view->library_changed();
   }
+
+  Result<unique_fd> listen(const config::Cache& configuration, Inheritance& inheritance);
+  Status begin_replication(const config::Cache& configuration, bool goes_on);
+  Status mount_view(const config::Cache& configuration, const Inheritance& inheritance,
+                    std::optional<fs::KeptMount> mount, std::function<void()> on_unmounted);
+  void serve(const config::Cache& configuration, const Inheritance& inheritance,
+             unique_fd rest_socket);
 };
 
-Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, Logger logger,
-                                            Inheritance inheritance,
-                                            std::function<void()> on_unmounted) {
-  std::unique_ptr<Cache> cache(new Cache(std::make_unique<State>()));
-  State& state = *cache->state_;
-  state.logger = logger;
-  state.worker_timeout = configuration.worker_timeout;
-  unique_fd rest_socket = take(inheritance, rest_descriptor);
-  std::optional<fs::KeptMount> mount;
-  if (unique_fd device = take(inheritance, mount_descriptor))
-    mount =
-        fs::KeptMount{.device = std::move(device), .memory = take(inheritance, memory_descriptor)};
-  const bool goes_on = mount.has_value();
-  // As the kernel's table names it. Nothing may look at the mountpoint itself: if this process goes
-  // on with a mount, nobody answers yet.
-  std::error_code error;
-  const auto normal = configuration.mountpoint.lexically_normal();
-  const auto parent = std::filesystem::canonical(
-      normal.has_filename() ? normal.parent_path() : normal.parent_path().parent_path(), error);
-  if (error) return fail_errno(configuration.mountpoint.string(), error.value());
-  state.mountpoint = parent / (normal.has_filename() ? normal : normal.parent_path()).filename();
-  ICBD_ASSIGN(state.repository, repository::Repository::open(configuration.repository, logger));
-  ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
-  // Kept, too, so that a client which connects meanwhile waits instead of being refused; and so
-  // that a port that the kernel chose stays the same.
-  if (!rest_socket) {
-    ICBD_ASSIGN(rest_socket, wire::listen_on(configuration.rest_listen));
-    if (inheritance.holder != nullptr)
-      ICBD_TRY(keep_descriptor(rest_descriptor, rest_socket.get()));
+// Kept, so that a client which connects meanwhile waits instead of being refused; and so that a
+// port that the kernel chose stays the same.
+Result<unique_fd> Cache::State::listen(const config::Cache& configuration,
+                                       Inheritance& inheritance) {
+  unique_fd socket = take(inheritance, rest_descriptor);
+  if (!socket) {
+    ICBD_ASSIGN(socket, wire::listen_on(configuration.rest_listen));
+    if (inheritance.holder != nullptr) ICBD_TRY(keep_descriptor(rest_descriptor, socket.get()));
   }
-  ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
-  state.source.emplace(
+  ICBD_ASSIGN(rest_address, wire::bound_address(socket.get()));
+  return socket;
+}
+
+Status Cache::State::begin_replication(const config::Cache& configuration, bool goes_on) {
+  source = std::make_unique<wire::RemoteSource>(
       wire::tcp_connector(configuration.master_data, connect_timeout),
       wire::RemoteSourceOptions{
           .node_name = configuration.node_name.empty() ? host_name() : configuration.node_name,
@@ -160,18 +170,25 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
       logger);
   replicator::ReplicatorOptions options = options_of(configuration);
   options.ask_source_first = !goes_on;
-  state.replicator.emplace(*state.repository, *state.source, state.clock, options, logger);
-  state.library.emplace(*state.repository, *state.replicator);
-  state.replicator->set_observer([&state] {
-    const std::lock_guard lock(state.view_mutex);
-    if (state.view) state.view->library_changed();
+  replicator =
+      std::make_unique<replicator::Replicator>(*repository, *source, clock, options, logger);
+  library = std::make_unique<CacheLibrary>(*repository, *replicator);
+  replicator->set_observer([this] {
+    const std::lock_guard lock(view_mutex);
+    if (view) view->library_changed();
   });
-  state.replicator->set_lost_observer([&state](VersionSerial serial) {
-    const std::lock_guard lock(state.view_mutex);
-    if (state.view) state.view->forget(serial);
+  replicator->set_lost_observer([this](VersionSerial serial) {
+    const std::lock_guard lock(view_mutex);
+    if (view) view->forget(serial);
   });
-  ICBD_TRY(state.replicator->start());
-  ICBD_ASSIGN(auto view, fs::View::mount(*state.library,
+  return replicator->start();
+}
+
+Status Cache::State::mount_view(const config::Cache& configuration, const Inheritance& inheritance,
+                                std::optional<fs::KeptMount> mount,
+                                std::function<void()> on_unmounted) {
+  const bool goes_on = mount.has_value();
+  ICBD_ASSIGN(auto next, fs::View::mount(*library,
                                          {.mountpoint = configuration.mountpoint,
                                           .source = configuration.view_source.empty()
                                                         ? configuration.master_data
@@ -182,23 +199,46 @@ Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, 
                                           .on_end = std::move(on_unmounted)},
                                          logger));
   if (inheritance.holder != nullptr && !goes_on)
-    ICBD_TRY(keep_mount(*view, configuration.mountpoint));
-  log_view(*view, configuration, logger);
-  state.show(std::move(view));
-  state.verifications.emplace(*state.repository, logger);
-  state.follower.emplace(config::master_rest_of(configuration), *state.replicator, logger);
-  state.rest_service.emplace(std::move(rest_socket),
-                             make_router({.repository = *state.repository,
-                                          .replicator = *state.replicator,
-                                          .source = *state.source,
-                                          .view = *state.view,
-                                          .verifications = *state.verifications,
-                                          .configuration = configuration,
-                                          .holder = inheritance.holder,
-                                          .starts = inheritance.turn.starts,
-                                          .last_end = inheritance.turn.last_end,
-                                          .mountpoint = state.mountpoint}),
-                             std::move(logger), rest::HttpServerOptions{.events = &state.events});
+    ICBD_TRY(keep_mount(*next, configuration.mountpoint));
+  log_view(*next, configuration, logger);
+  show(std::move(next));
+  return {};
+}
+
+void Cache::State::serve(const config::Cache& configuration, const Inheritance& inheritance,
+                         unique_fd rest_socket) {
+  verifications.emplace(*repository, logger);
+  follower.emplace(config::master_rest_of(configuration), *replicator, logger);
+  rest_service.emplace(std::move(rest_socket),
+                       make_router({.repository = *repository,
+                                    .replicator = *replicator,
+                                    .source = *source,
+                                    .view = *view,
+                                    .verifications = *verifications,
+                                    .configuration = configuration,
+                                    .holder = inheritance.holder,
+                                    .starts = inheritance.turn.starts,
+                                    .last_end = inheritance.turn.last_end,
+                                    .mountpoint = mountpoint}),
+                       logger, rest::HttpServerOptions{.events = &events});
+}
+
+Result<std::unique_ptr<Cache>> Cache::start(const config::Cache& configuration, Logger logger,
+                                            Inheritance inheritance,
+                                            std::function<void()> on_unmounted) {
+  std::unique_ptr<Cache> cache(new Cache(std::make_unique<State>()));
+  State& state = *cache->state_;
+  state.logger = std::move(logger);
+  state.worker_timeout = configuration.worker_timeout;
+  std::optional<fs::KeptMount> mount = take_mount(inheritance);
+  ICBD_ASSIGN(state.mountpoint, as_in_the_mount_table(configuration.mountpoint));
+  ICBD_ASSIGN(state.repository,
+              repository::Repository::open(configuration.repository, state.logger));
+  ICBD_TRY(rest::announce_changes(state.repository->catalog(), state.events));
+  ICBD_ASSIGN(unique_fd rest_socket, state.listen(configuration, inheritance));
+  ICBD_TRY(state.begin_replication(configuration, mount.has_value()));
+  ICBD_TRY(state.mount_view(configuration, inheritance, std::move(mount), std::move(on_unmounted)));
+  state.serve(configuration, inheritance, std::move(rest_socket));
   return cache;
 }
 
@@ -213,8 +253,9 @@ void Cache::stop() {
 }
 
 void Cache::hand_over() {
+  State& state = *state_;
   // While readers are still answered: they wait for what comes after.
-  if (state_->replicator) state_->replicator->checkpoint();
+  if (state.replicator) state.replicator->checkpoint();
   end([](fs::View& view) { view.hand_over(); });
 }
 
@@ -237,14 +278,18 @@ void Cache::end(const std::function<void(fs::View&)>& leave) {
 
 void Cache::reconfigure(const config::Cache& configuration) {
   // The level was checked with the configuration.
-  static_cast<void>(set_level(*state_->logger, configuration.log_level));
-  state_->replicator->reconfigure(options_of(configuration));
+  State& state = *state_;
+  static_cast<void>(set_level(*state.logger, configuration.log_level));
+  if (state.replicator) state.replicator->reconfigure(options_of(configuration));
 }
 
 Status Cache::healthy() {
-  ICBD_TRY(state_->repository->catalog().change_number());
-  static_cast<void>(state_->replicator->versions());  // hangs if its lock is never given back
-  return state_->view->check_responsive(state_->worker_timeout);
+  State& state = *state_;
+  if (!state.replicator || !state.view)
+    return fail(ErrorCode::unavailable, "this cache was stopped");
+  ICBD_TRY(state.repository->catalog().change_number());
+  static_cast<void>(state.replicator->versions());  // hangs if its lock is never given back
+  return state.view->check_responsive(state.worker_timeout);
 }
 
 const std::string& Cache::rest_address() const {

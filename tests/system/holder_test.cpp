@@ -62,22 +62,6 @@ class HolderTest : public SiteTest {
   // Of the first version: a command of the shell.
   virtual std::string more_content() const { return "true"; }
 
-  void TearDown() override {
-    if (site) expect_only_kills();
-    SiteTest::TearDown();
-  }
-
-  // A worker that dies by itself is replaced too, but that is no excuse.
-  void expect_only_kills() const {
-    std::ifstream log(site->folder() / "cache.stderr");
-    for (std::string line; std::getline(log, line);) {
-      const bool died = line.find("the worker died") != std::string::npos;
-      EXPECT_TRUE(!died || line.find("signal 9 (KILL)") != std::string::npos ||
-                  line.find("it hung") != std::string::npos)
-          << line;
-    }
-  }
-
   void complete_version(int number) {
     const auto pulled = site->cache_client().post(
         fmt::format("/api/images/{}/versions/{}/pull", image, number), nlohmann::json());

@@ -228,7 +228,20 @@ void SiteTest::SetUp() {
   site = std::move(*created);
 }
 
+// A worker that dies by itself, or is ended by a sanitizer, is replaced, and the test goes on: that
+// is no excuse.
+void SiteTest::expect_only_kills() const {
+  std::ifstream log(site->folder() / "cache.stderr");
+  for (std::string line; std::getline(log, line);) {
+    const bool died = line.find("the worker died") != std::string::npos;
+    EXPECT_TRUE(!died || line.find("signal 9 (KILL)") != std::string::npos ||
+                line.find("it hung") != std::string::npos)
+        << line;
+  }
+}
+
 void SiteTest::TearDown() {
+  if (site) expect_only_kills();
   if (site && HasFailure()) {
     if (site->master().running()) std::puts(site->master().error_output().c_str());
     std::ifstream log(site->folder() / "cache.stderr");

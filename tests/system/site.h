@@ -122,6 +122,9 @@ class SiteTest : public testing::Test {
   void expect_landed_equal(const std::string& image, int number);
 
   std::unique_ptr<Site> site;
+
+ private:
+  void expect_only_kills() const;
 };
 
 #define ASSERT_DONE(expression)                                        \

@@ -9,9 +9,9 @@ using namespace std::chrono_literals;
 
 // Long enough for what a socket buffers to be small beside it.
 constexpr Clock::Duration window = 200ms;
-// Of a window: from here on it was the link that decided how much was sent. Less than that, the
-// sender had as much to do with it: a slow receiver on a fast link, or a busy processor.
-constexpr double waiting_share = 0.5;
+// Of a window: from here on it was the link that decided how much was sent. Little, because who
+// waits at all finds the socket full: the link was busy all the time.
+constexpr double waiting_share = 0.05;
 constexpr double growth = 1.25;
 // A measurement this far below the estimate says that it had grown too far.
 constexpr double refuted_below = 0.9;

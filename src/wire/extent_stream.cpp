@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <vector>
 
 namespace icbd::wire {
 namespace {
@@ -146,16 +147,31 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   const auto now = clock_.now();
   const bool bulk = item.unit->unit().priority == source::Priority::bulk;
   if (!bulk || !pacer_.is_due(now)) return {};
-  if (const auto rate = link_.bytes_per_second()) engine_.set_link(peer_, *rate);
-  if (const auto sample = socket_.link_sample())
+  if (const auto sample = socket_.link_sample()) {
+    note_delivered(static_cast<double>(sample->delivered_per_second));
     if (const auto rate = pacer_.update(now, *sample)) socket_.limit_rate(*rate);
+  }
+  if (link_.bytes_per_second()) engine_.set_link(peer_, *link());
   return {};
 }
 
-// What this connection has measured, else another one of the same peer.
+void ExtentStream::note_delivered(double bytes_per_second) {
+  constexpr std::size_t remembered = 7;
+  delivered_.push_back(bytes_per_second);
+  if (delivered_.size() > remembered) delivered_.pop_front();
+}
+
+// What this connection has measured, else another one of the same peer. A peer that is slow to take
+// what comes, because its disk is, makes us wait as a slow link does; but then what the kernel sees
+// delivered comes in bursts that no slow link could carry.
 std::optional<double> ExtentStream::link() const {
-  if (const auto measured = link_.bytes_per_second()) return measured;
-  return engine_.link(peer_);
+  const auto measured = link_.bytes_per_second();
+  if (!measured) return engine_.link(peer_);
+  if (delivered_.empty()) return measured;
+  std::vector<double> rates(delivered_.begin(), delivered_.end());
+  const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
+  std::ranges::nth_element(rates, middle);
+  return std::max(*measured, *middle);
 }
 
 // With mutex_ held.

@@ -112,7 +112,8 @@ TEST_F(ExtentEngineTest, WhatTheSourceRefusesIsTheUnitsError) {
   ExtentEngine::Queue queue(engine_);
   Unit asked = unit(0);
   asked.manifest = sha256(as_bytes("another"));
-  const auto& frames = queue.submit(asked)->wait();
+  const auto prepared = queue.submit(asked);
+  const auto& frames = prepared->wait();
   ASSERT_FALSE(frames);
   EXPECT_EQ(frames.error().code(), ErrorCode::not_found);
 }

@@ -43,7 +43,6 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
       last_checkpoint_(clock.now()),
       stored_at_checkpoint_(filler.counters().bytes_stored),
       stored_at_room_check_(stored_at_checkpoint_),
-      fetched_at_pace_(filler.counters().bytes_fetched),
       batch_goal_(first_batch),
       rate_begin_(clock.now()),
       fetched_at_rate_(filler.counters().bytes_fetched) {}
@@ -164,6 +163,8 @@ Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
       continue;
     }
     batch_size_ += content_.entry(file).chunk_range(chunk).length;
+    for (const ByteRange range : content_.missing_ranges(file, chunk))
+      batch_missing_ += range.length;
     if (batch_size_ >= batch_goal_ || batch_.size() >= batch_chunks) ICBD_TRY(push_batch(stop));
   }
   return {};
@@ -197,10 +198,10 @@ void BulkFill::set_batch_goal() {
                            largest_batch);
 }
 
-// The limit is for all arrivals together, and what readers fetched of this one counts too.
+// The limit is for all arrivals together. Paid before it is asked for: with many requests under
+// way, what came is known too late.
 void BulkFill::pace(const std::stop_token& stop) {
-  const std::uint64_t fetched = filler_.counters().bytes_fetched;
-  const auto pause = calls_.pace(fetched - std::exchange(fetched_at_pace_, fetched));
+  const auto pause = calls_.pace(std::exchange(batch_missing_, 0));
   if (pause <= Clock::Duration::zero()) return;
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, stop, pause, [&] { return failure_.has_value(); });

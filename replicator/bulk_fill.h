@@ -27,7 +27,7 @@ class BulkFill {
     // Before anything is fetched, with all that is pending, and then now and then with what is
     // about to be stored; an error ends the fill.
     std::function<Status(std::uint64_t)> check_room;
-    // So many bytes were fetched since the last call: how long to pause.
+    // So many bytes are about to be fetched: how long to pause before.
     std::function<Clock::Duration(std::uint64_t)> pace;
   };
   // `pending_bytes` is kept at what is still to come.
@@ -65,12 +65,12 @@ class BulkFill {
   Clock::TimePoint last_checkpoint_;
   std::uint64_t stored_at_checkpoint_ = 0;
   std::uint64_t stored_at_room_check_ = 0;
-  std::uint64_t fetched_at_pace_ = 0;
   std::uint64_t batch_goal_;
   Clock::TimePoint rate_begin_;
   std::uint64_t fetched_at_rate_ = 0;
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
+  std::uint64_t batch_missing_ = 0;         // of its chunks, what has to be fetched
   std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn
 
   std::mutex mutex_;  // guards what is below

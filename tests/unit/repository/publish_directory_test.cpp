@@ -145,6 +145,14 @@ TEST_F(PublishDirectoryTest, ImmutableAndAppendOnlyFilesStayThat) {
   in(near(), "chattr -R -i -a .");
 }
 
+TEST_F(PublishDirectoryTest, ADirectoryTakesThePlaceOfASymlink) {
+  in(near(), "mkdir real; ln -s real name");
+  publish_it({.image = {}, .path = near(), .message = {}});
+  in(near(), "rm name; mkdir name; head -c 1M /dev/urandom > name/file");
+  publish_it({.image = {}, .path = near(), .message = {}});
+  EXPECT_EQ(harness::diff_trees(near(), version(2)), "");
+}
+
 TEST_F(PublishDirectoryTest, RandomChangesAreBroughtOver) {
   const std::uint64_t seed = harness::test_seed();
   harness::RandomTree tree(near(), seed);

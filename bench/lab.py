@@ -18,6 +18,8 @@ import time
 import urllib.error
 import urllib.request
 
+import processes
+
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 READY_SECONDS_MAX = 30
 STOP_SECONDS_MAX = 30
@@ -167,8 +169,8 @@ class Daemon:
             raise BenchError(f"{self.name}: {path}: {error}\n{words}") from error
 
     def peak_rss_mib(self):
-        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
-        return int(re.search(r"VmHWM:\s+(\d+) kB", status).group(1)) / 1024
+        """Of the largest process: a cache is a holder, a worker, and one that waits."""
+        return processes.peak_rss_mib(self.process.pid)
 
     def stop(self):
         if self.process.poll() is None:

@@ -69,7 +69,8 @@ Result<Node> look_at(int root_fd, std::string path) {
 Result<std::optional<Node>> find_in(int root_fd, const std::string& path) {
   auto node = look_at(root_fd, path);
   if (node) return std::optional(std::move(*node));
-  // ELOOP: on the way there is a symlink where a directory was expected. One at the end is no error.
+  // ELOOP: on the way there is a symlink where a directory was expected. One at the end is no
+  // error.
   if (node.error().code() == ErrorCode::not_found || node.error().errno_value() == ELOOP)
     return std::nullopt;
   return std::unexpected(node.error());

@@ -25,43 +25,32 @@ def family(pid):
     return found
 
 
-def cpu_seconds(pid):
-    """User and system time of the family, threads and children that have ended included."""
-    ticks = 0
+def _texts(pid, name):
+    """/proc/…/NAME of those of the family that still live."""
     for one in family(pid):
         try:
-            stat = pathlib.Path(f"/proc/{one}/stat").read_text(encoding="ascii")
+            yield pathlib.Path(f"/proc/{one}/{name}").read_text(encoding="ascii", errors="replace")
         except OSError:
             continue
-        # proc(5): what follows the name in brackets begins with field 3; utime is field 14.
-        ticks += sum(int(word) for word in stat.rpartition(")")[2].split()[11:15])
-    return ticks / _TICKS
+
+
+def cpu_seconds(pid):
+    """User and system time of the family, threads and children that have ended included."""
+    # proc(5): what follows the name in brackets begins with field 3; utime is field 14.
+    return sum(int(word) for stat in _texts(pid, "stat")
+               for word in stat.rpartition(")")[2].split()[11:15]) / _TICKS
 
 
 def peak_rss_mib(pid):
     """Of the largest process of the family, since it began. 0 if it is gone."""
-    return max(map(_peak_of_one, family(pid)), default=0.0)
-
-
-def _peak_of_one(pid):
-    try:
-        status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    except OSError:
-        return 0.0
-    peak = re.search(r"VmHWM:\s+(\d+) kB", status)
-    return int(peak.group(1)) / 1024 if peak else 0.0
+    return max((int(peak) / 1024 for status in _texts(pid, "status")
+                for peak in re.findall(r"VmHWM:\s+(\d+) kB", status)), default=0.0)
 
 
 def disk_bytes_read(pid):
     """What had to come from disk for the family."""
-    total = 0
-    for one in family(pid):
-        try:
-            words = pathlib.Path(f"/proc/{one}/io").read_text(encoding="ascii")
-        except OSError:
-            continue
-        total += int(re.search(r"^read_bytes: (\d+)", words, re.MULTILINE).group(1))
-    return total
+    return sum(int(count) for words in _texts(pid, "io")
+               for count in re.findall(r"^read_bytes: (\d+)", words, re.MULTILINE))
 
 
 def machine_cpu_seconds():

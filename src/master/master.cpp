@@ -102,6 +102,7 @@ Result<std::unique_ptr<Master>> Master::start(const config::Master& configuratio
   ICBD_ASSIGN(state.data_address, wire::bound_address(data_socket.get()));
   ICBD_ASSIGN(state.rest_address, wire::bound_address(rest_socket.get()));
   state.source.emplace(*state.repository);
+  logger->info("caches are served with {}", state.source->reads_with());
   state.jobs.emplace(
       [repository = state.repository.get()](const repository::PublishRequest& request,
                                             repository::PublishProgress& progress) {

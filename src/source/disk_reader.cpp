@@ -3,14 +3,22 @@
 #include <fmt/format.h>
 #include <pthread.h>
 
+#include <algorithm>
+#include <array>
+#include <optional>
+
+#include "icbd/base/limits.h"
+
 namespace icbd::source {
 namespace {
 
 // O_DIRECT: offsets, lengths and memory in units that suit every disk (open(2); BTRFS's own unit is
 // a sector of 4 KiB).
 constexpr std::uint64_t unit = 4096;
-// A stretch that begins and ends within sectors needs both of them whole.
-constexpr std::size_t buffer_bytes = DiskReader::stretch_max + 2 * unit;
+// Of the smallest stretches, of those of a chunk, and of the longest. One that begins and ends
+// within sectors needs both of them whole.
+constexpr std::array buffer_bytes = {4 * unit, limits::chunk_size + 2 * unit,
+                                     DiskReader::stretch_max + 2 * unit};
 // Between reads, for the next ones: more than one request of a cache, a small part of the memory.
 constexpr std::size_t buffers_kept = 16;
 constexpr std::chrono::milliseconds idle{60'000};
@@ -35,7 +43,14 @@ Result<std::unique_ptr<DiskReader>> DiskReader::start(std::unique_ptr<uring::Que
 }
 
 DiskReader::DiskReader(std::unique_ptr<uring::Queue> queue)
-    : pool_(buffer_bytes, buffers_kept), queue_(std::move(queue)) {}
+    : description_(queue->description()), queue_(std::move(queue)) {
+  for (const std::size_t size : buffer_bytes) pools_.emplace_back(size, buffers_kept);
+}
+
+BufferPool::Buffer DiskReader::buffer_for(std::uint64_t length) {
+  const auto fits = [length](const BufferPool& pool) { return pool.size() >= length; };
+  return std::ranges::find_if(pools_, fits)->take();
+}
 
 DiskReader::~DiskReader() {
   thread_.request_stop();
@@ -69,17 +84,17 @@ void DiskReader::run(const std::stop_token& stop) {
     if (stop.stop_requested()) fail_all(Error(ErrorCode::cancelled, "nothing is read any more"));
     if (stop.stop_requested() && under_way_.empty()) break;
     begin_what_waits();
-    auto completion = queue_->wait(idle);
-    if (!completion) {
+    auto waited = queue_->wait(idle);
+    if (!waited) {
       // The ring is broken: everybody is told, and nothing more is taken.
-      fail_all(completion.error());
+      fail_all(waited.error());
       queue_.reset();  // what is under way no longer writes into its buffers
-      for (auto& [token, job] : under_way_)
-        job.promise.set_value(std::unexpected(completion.error()));
+      for (auto& [token, job] : under_way_) job.promise.set_value(std::unexpected(waited.error()));
       under_way_.clear();
       return;
     }
-    if (*completion) completed(**completion);
+    const std::optional<uring::Completion> completion = std::move(*waited);
+    if (completion) completed(*completion);
   }
   queue_.reset();  // by the thread that used it
 }
@@ -93,7 +108,7 @@ void DiskReader::begin_what_waits() {
       job = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    job.buffer = pool_.take();
+    job.buffer = buffer_for(job.aligned.length);
     const uring::Token token = next_token_++;
     under_way_.emplace(token, std::move(job));
     continue_job(token);

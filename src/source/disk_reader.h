@@ -5,16 +5,19 @@
 // processor time, and leaves in it what the machine's other work has there.
 // Lifecycle: start(); read() from any thread; the destructor fails what has not begun (`cancelled`)
 // and waits for what has. What was read lives as long as somebody holds it.
-// Guarantees: thread-safe. A stretch is delivered whole or not at all. Memory: `stretch_max` for
-// each stretch that was asked for and is still held by somebody: callers bound it.
+// Guarantees: thread-safe. A stretch is delivered whole or not at all. Memory: for each stretch
+// that is being read or held by somebody, 16 KiB, 136 KiB or 1 MiB, the next that it fits into:
+// callers bound how much they hold.
 #pragma once
 
 #include <deque>
 #include <future>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <unordered_map>
+#include <vector>
 
 #include "icbd/base/buffer_pool.h"
 #include "icbd/base/bytes.h"
@@ -42,6 +45,8 @@ class DiskReader {
   // `file` was opened with O_DIRECT, or not: then this is an ordinary read in the background. The
   // range is at most stretch_max long. `corrupt` if the file ends before the range does.
   std::future<Result<Stretch>> read(std::shared_ptr<const unique_fd> file, ByteRange range);
+  // What the reading is done with, for the log: "io_uring", or what there is instead, and why.
+  const std::string& description() const { return description_; }
 
  private:
   // One stretch on its way. A read may come out short, so it may take several.
@@ -57,13 +62,15 @@ class DiskReader {
 
   explicit DiskReader(std::unique_ptr<uring::Queue> queue);
   void run(const std::stop_token& stop);
+  BufferPool::Buffer buffer_for(std::uint64_t length);
   void begin_what_waits();
   void continue_job(uring::Token token);
   void completed(const uring::Completion& completion);
   void fail_all(const Error& error);
   static void deliver(Job& job);
 
-  BufferPool pool_;
+  const std::string description_;
+  std::vector<BufferPool> pools_;  // smallest first
   std::mutex mutex_;
   std::deque<Job> waiting_;  // guarded by mutex_
   bool closed_ = false;      // guarded by mutex_

@@ -98,19 +98,16 @@ class RepositorySource::OpenVersion {
   std::vector<ServedFile> files_;  // once filled it does not change
 };
 
-RepositorySource::RepositorySource(repository::Repository& repository) : repository_(repository) {}
+RepositorySource::RepositorySource(repository::Repository& repository) : repository_(repository) {
+  auto queue = uring::make_queue();
+  if (!queue) return;
+  if (auto reader = DiskReader::start(std::move(*queue))) disk_ = std::move(*reader);
+}
 
 RepositorySource::~RepositorySource() = default;
 
-// Made when it is first needed: not every node is asked for bytes. Null if it cannot be had.
-DiskReader* RepositorySource::disk() {
-  const std::lock_guard lock(mutex_);
-  if (!disk_tried_) {
-    disk_tried_ = true;
-    if (auto queue = uring::make_queue())
-      if (auto reader = DiskReader::start(std::move(*queue))) disk_ = std::move(*reader);
-  }
-  return disk_.get();
+std::string RepositorySource::reads_with() const {
+  return disk_ ? disk_->description() : "the page cache alone";
 }
 
 std::shared_ptr<RepositorySource::OpenVersion> RepositorySource::find_open(const Digest& manifest) {
@@ -212,7 +209,7 @@ Status RepositorySource::extents(const Digest& manifest, std::span<const Extent>
   ICBD_ASSIGN(const auto* files, version->files());
   for (const Extent& extent : extents) ICBD_TRY(check_extent(*files, extent));
   return read_extents(*files, version->open_files(), extents,
-                      {.disk = disk(), .once = &version->read_once(), .priority = priority},
+                      {.disk = disk_.get(), .once = &version->read_once(), .priority = priority},
                       received);
 }
 

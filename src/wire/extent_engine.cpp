@@ -124,7 +124,7 @@ std::vector<Unit> cut_into_units(const Digest& manifest, source::Priority priori
 const Result<std::vector<PreparedFrame>>& PreparedUnit::wait() {
   std::unique_lock lock(mutex_);
   finished_.wait(lock, [&] { return frames_.has_value(); });
-  return *frames_;
+  return *frames_;  // NOLINT(bugprone-unchecked-optional-access): just waited for
 }
 
 bool PreparedUnit::failed() const {
@@ -223,7 +223,7 @@ ExtentEngine::Key ExtentEngine::key_of(const Unit& unit) {
 // With mutex_ held, as the next three.
 std::shared_ptr<PreparedUnit> ExtentEngine::find_shared(const Unit& unit, Key key) {
   const auto found = shared_.find(key);
-  if (found == shared_.end() || found->second->unit() != unit || found->second->failed())
+  if (found == shared_.end() || !found->second->unit().serves(unit) || found->second->failed())
     return nullptr;
   counters_.units_shared.fetch_add(1, std::memory_order_relaxed);
   return found->second;

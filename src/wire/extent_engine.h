@@ -44,9 +44,13 @@ struct Unit {
   // A part of it is packed with this too, only to measure it.
   std::optional<codec::Setting> sample = {};
   std::vector<source::Extent> extents;
-  bool operator==(const Unit&) const = default;
 
   std::uint64_t bytes() const;
+  // True if what is prepared of one serves the other.
+  bool serves(const Unit& other) const {
+    return manifest == other.manifest && priority == other.priority && setting == other.setting &&
+           extents == other.extents;
+  }
 };
 // Cuts a request at the borders of 1 MiB of a file, so that caches which ask for the same bytes in
 // other requests ask for the same units. With `setting` none yet.

@@ -1,8 +1,10 @@
 #include "extent_stream.h"
 
+#include <fmt/format.h>
 #include <pthread.h>
 
 #include <algorithm>
+#include <exception>
 #include <vector>
 
 namespace icbd::wire {
@@ -20,7 +22,7 @@ ExtentStream::ExtentStream(FrameSocket& socket, ExtentEngine& engine, Packing pa
       queue_(engine),
       peer_(std::move(packing.peer)),
       wanted_(packing.wanted),
-      choice_(std::move(packing.candidates)) {
+      choice_(packing.candidates) {
   // Half of the processors: the others are the disk's, the checksums' and everybody else's.
   const double cores = std::max(1.0, std::thread::hardware_concurrency() / 2.0);
   choice_.set_cores(cores, cores);
@@ -38,7 +40,7 @@ ExtentStream::~ExtentStream() {
 }
 
 Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& request) {
-  if (!sender_.joinable()) sender_ = std::thread([this] { send_all(); });
+  ICBD_TRY(start_sender());
   for (Unit& unit : cut_into_units(request.manifest, request.priority, request.extents)) {
     // What the peer cannot take yet is not prepared.
     ICBD_TRY(wait_for_room(unit.bytes()));
@@ -52,6 +54,16 @@ Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& requ
           .bytes = bytes});
   }
   push({.request_id = request_id, .unit = nullptr});
+  return {};
+}
+
+Status ExtentStream::start_sender() {
+  if (sender_.joinable()) return {};
+  try {
+    sender_ = std::thread([this] { send_all(); });
+  } catch (const std::exception& error) {
+    return fail(ErrorCode::busy, fmt::format("start a thread that sends: {}", error.what()));
+  }
   return {};
 }
 
@@ -151,7 +163,8 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
     note_delivered(static_cast<double>(sample->delivered_per_second));
     if (const auto rate = pacer_.update(now, *sample)) socket_.limit_rate(*rate);
   }
-  if (link_.bytes_per_second()) engine_.set_link(peer_, *link());
+  if (!link_.bytes_per_second()) return {};
+  if (const auto rate = link()) engine_.set_link(peer_, *rate);
   return {};
 }
 

@@ -56,6 +56,7 @@ class ExtentStream {
     codec::Choice::Plan plan = {};
     std::uint64_t bytes = 0;
   };
+  Status start_sender();
   codec::Choice::Plan plan();
   Status wait_for_room(std::uint64_t bytes);
   void push(Item item);

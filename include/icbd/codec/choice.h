@@ -81,9 +81,9 @@ class Choice {
  private:
   struct Option {
     Setting setting;
-    double packing;
-    double unpacking;
-    double saving;  // of data that pack as the guesses say: 1 - ratio
+    double packing = 0;
+    double unpacking = 0;
+    double saving = 0;  // of data that pack as the guesses say: 1 - ratio
   };
 
   Option* find(Setting setting);

@@ -4,6 +4,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <string>
 
 #include "icbd/repository/repository.h"
 #include "icbd/source/source.h"
@@ -27,20 +28,20 @@ class RepositorySource final : public Source {
   Status extents(const Digest& manifest, std::span<const Extent> extents, Priority priority,
                  const std::function<Status(const ExtentData&)>& received) override;
 
+  // For the log: "io_uring", or what there is instead, and why.
+  std::string reads_with() const;
+
  private:
   class OpenVersion;
   Result<std::shared_ptr<OpenVersion>> open(const Digest& manifest);
-  DiskReader* disk();
   // Null if it is not; with mutex_ held.
   std::shared_ptr<OpenVersion> find_open(const Digest& manifest);
 
   repository::Repository& repository_;
   const Uuid session_ = Uuid::random();
+  std::unique_ptr<DiskReader> disk_;  // null if it cannot be had
   std::mutex mutex_;
-  // Guarded by mutex_:
-  std::list<std::shared_ptr<OpenVersion>> open_;  // most recently used first
-  std::unique_ptr<DiskReader> disk_;
-  bool disk_tried_ = false;
+  std::list<std::shared_ptr<OpenVersion>> open_;  // most recently used first; guarded by mutex_
 };
 
 }  // namespace icbd::source

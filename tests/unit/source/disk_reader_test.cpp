@@ -111,6 +111,19 @@ TEST_F(DiskReaderTest, AFileThatEndsTooSoonIsCorrupt) {
   EXPECT_TRUE(disk->read(file_, {file_bytes - 100, 100}).get());
 }
 
+// Of every length around those of the buffers.
+TEST_F(DiskReaderTest, StretchesOfEveryLengthFitTheirBuffers) {
+  const auto disk = reader(uring::make_queue().value());
+  for (const std::uint64_t length :
+       {1ull, 4096ull, 12 * 1024ull, 16 * 1024ull, 128 * 1024ull, 136 * 1024ull, 1024 * 1024ull})
+    for (const std::uint64_t shift : {0ull, 1ull, 4095ull}) {
+      const ByteRange range{4096 + shift, length};
+      const auto stretch = disk->read(file_, range).get();
+      ASSERT_TRUE(stretch) << stretch.error().message();
+      EXPECT_TRUE(is_right(range, stretch->bytes)) << length << " at " << range.offset;
+    }
+}
+
 TEST_F(DiskReaderTest, TooMuchAtOnceIsRefused) {
   const auto disk = reader(uring::make_queue().value());
   const auto stretch = disk->read(file_, {0, DiskReader::stretch_max + 1}).get();

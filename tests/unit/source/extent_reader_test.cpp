@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/uio.h>
 
 #include <optional>
 
@@ -89,6 +90,36 @@ TEST_F(ExtentReaderTest, PastThePageCacheTheSameBytesCome) {
       });
   ASSERT_TRUE(read) << read.error().message();
   EXPECT_EQ(delivered, extents) << "in their order";
+}
+
+TEST(ReadOnceTest, EachMebibyteOfAFileIsNewOnce) {
+  ReadOnce once;
+  EXPECT_TRUE(once.first(FileIndex(1), 0));
+  EXPECT_FALSE(once.first(FileIndex(1), chunk)) << "of the same mebibyte";
+  EXPECT_TRUE(once.first(FileIndex(1), 8 * chunk));
+  EXPECT_TRUE(once.first(FileIndex(2), 0));
+  EXPECT_FALSE(once.first(FileIndex(2), 0));
+}
+
+// Another cache wants it: whoever comes third finds it in memory.
+TEST_F(ExtentReaderTest, WhatIsReadAgainStaysInThePageCache) {
+  auto disk = DiskReader::start(uring::make_queue().value());
+  ASSERT_TRUE(disk) << disk.error().message();
+  const auto a = open_files_->open(FileIndex(0), "a", true);
+  ASSERT_TRUE(a);
+  if (!a->direct) GTEST_SKIP() << "the filesystem of the temporary folder has no O_DIRECT";
+  ASSERT_TRUE(harness::shell_checked("sync " + (folder_->path() / "a").string()));
+  ReadOnce once;
+  for (const bool cached : {false, true}) {
+    ASSERT_EQ(posix_fadvise(a->cached->get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+    const std::vector<Extent> extents = {{FileIndex(0), {0, chunk}}};
+    ASSERT_TRUE(read_extents(files_, *open_files_, extents, {.disk = disk->get(), .once = &once},
+                             [](const ExtentData&) -> Status { return {}; }));
+    // Not asked with cachestat(2), which older kernels lack: what is not there is EAGAIN.
+    std::byte byte{};
+    iovec vector{.iov_base = &byte, .iov_len = 1};
+    EXPECT_EQ(preadv2(a->cached->get(), &vector, 1, 0, RWF_NOWAIT) == 1, cached);
+  }
 }
 
 TEST_F(ExtentReaderTest, AFileShorterThanItsManifestIsCorrupt) {

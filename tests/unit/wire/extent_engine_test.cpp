@@ -134,6 +134,17 @@ TEST_F(ExtentEngineTest, WhatTwoWantAtTheSameTimeIsPreparedOnce) {
   EXPECT_EQ(engine_.counters().units_shared, 8u);
 }
 
+// What one of them measures beside is its own affair.
+TEST_F(ExtentEngineTest, ASampleDoesNotKeepAUnitFromBeingShared) {
+  ExtentEngine::Queue one(engine_);
+  ExtentEngine::Queue other(engine_);
+  ASSERT_TRUE(one.submit(unit(64))->wait());
+  ASSERT_TRUE(other.submit(unit(72))->wait());
+  Unit sampled = unit(0);
+  sampled.sample = codec::Setting{codec::Algorithm::lz4, 0};
+  EXPECT_EQ(one.submit(sampled), other.submit(unit(0)));
+}
+
 TEST_F(ExtentEngineTest, OtherSettingsAreNotShared) {
   ExtentEngine::Queue one(engine_);
   ExtentEngine::Queue other(engine_);

@@ -359,6 +359,30 @@ TEST_F(RemoteSourceTest, ASilentMasterIsGivenUpAfterTheStallTimeout) {
   EXPECT_TRUE(remote->catalog(std::nullopt)) << "the next call connects anew";
 }
 
+// It is alive, for TCP; but at this pace nothing will ever be here.
+TEST_F(RemoteSourceTest, AMasterThatGivesAByteNowAndThenIsGivenUpToo) {
+  auto [ours, theirs] = testing::socket_pair();
+  RemoteSource remote([&]() -> Result<unique_fd> { return std::move(ours); },
+                      {.node_name = "test", .stall_timeout = 300ms}, make_silent_logger());
+  std::jthread master([socket = std::move(theirs)](const std::stop_token& stop) mutable {
+    testing::Traffic traffic;
+    const int fd = socket.get();
+    FrameSocket frames(std::move(socket), traffic.counters());
+    if (!frames.receive()) return;
+    static_cast<void>(frames.send({.type = FrameType::hello_reply},
+                                  encode(Hello{.protocol = protocol_version, .node_name = {}})));
+    const Bytes reply = testing::raw_frame(
+        {.type = FrameType::catalog_reply, .request_id = 1, .sequence = 1}, Bytes(4000));
+    for (std::size_t i = 0; i < reply.size() && !stop.stop_requested(); ++i) {
+      if (!write_all(fd, ByteView(reply).subspan(i, 1))) return;
+      std::this_thread::sleep_for(5ms);  // the pace
+    }
+  });
+  const auto catalog = remote.catalog(std::nullopt);
+  ASSERT_FALSE(catalog);
+  EXPECT_EQ(catalog.error().code(), ErrorCode::timed_out) << catalog.error().message();
+}
+
 TEST_F(RemoteSourceTest, ManyCallersShareOneFailedAttemptToConnect) {
   server->stop();
   std::atomic<int> attempts = 0;

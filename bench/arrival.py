@@ -5,6 +5,7 @@ turns with ours, each from cold caches. Ours begins with a reader's first read a
 cache's REST says `complete`, which is after its own sync.
 """
 import hashlib
+import os
 import time
 
 import lab
@@ -60,9 +61,25 @@ def _send_receive(laboratory, number, parent, side):
     side.seconds.append(time.perf_counter() - begin)
 
 
-def _in_turns(index, first, second):
-    """Alternates who comes first, so that neither always finds what the other left."""
-    for action in (first, second) if index % 2 == 0 else (second, first):
+def _write_alone(laboratory, mib):
+    """Seconds to write so much to the cache's filesystem and sync it: no arrival can be faster."""
+    target = laboratory.cache_fs.path / "alone"
+    content = os.urandom(1 << 20)
+    lab.drop_caches()
+    begin = time.perf_counter()
+    with open(target, "wb", buffering=0) as file:
+        for _ in range(mib):
+            file.write(content)
+    lab.run("sync", "-f", target)
+    seconds = time.perf_counter() - begin
+    target.unlink()
+    return seconds
+
+
+def _in_turns(index, *actions):
+    """Alternates who comes first, so that none always finds what the others left."""
+    start = index % len(actions)
+    for action in actions[start:] + actions[:start]:
         action()
 
 
@@ -73,8 +90,8 @@ def _check_equal(laboratory, number):
         raise lab.BenchError(f"version {number}: the cache's bytes are not the master's")
 
 
-def _measure_full(laboratory, number, runs):
-    ours, reference, rss = _Side(), _Side(), []
+def _measure_full(laboratory, number, runs, data_mib):
+    ours, reference, alone, rss = _Side(), _Side(), [], []
 
     def arrive():
         laboratory.empty_cache_fs()
@@ -89,24 +106,29 @@ def _measure_full(laboratory, number, runs):
         laboratory.empty_cache_fs()
         _send_receive(laboratory, number, None, reference)
 
+    def write():
+        laboratory.empty_cache_fs()
+        alone.append(_write_alone(laboratory, data_mib))
+
     for index in range(runs):
-        _in_turns(index, arrive, receive)
-    return ours, reference, rss
+        _in_turns(index, arrive, receive, write)
+    return ours, reference, alone, rss
 
 
-def _measure_incremental(laboratory, first, later):
-    ours, reference = _Side(), _Side()
+def _measure_incremental(laboratory, first, later, change_mib):
+    ours, reference, alone = _Side(), _Side(), []
     laboratory.empty_cache_fs()
     laboratory.start_cache()
     _ours(laboratory, first, _Side())
     _send_receive(laboratory, first, None, _Side())
     for index, number in enumerate(later):
         _in_turns(index, lambda: _ours(laboratory, number, ours),
-                  lambda: _send_receive(laboratory, number, number - 1, reference))
+                  lambda: _send_receive(laboratory, number, number - 1, reference),
+                  lambda: alone.append(_write_alone(laboratory, change_mib)))
     _check_equal(laboratory, later[-1])
     rss = laboratory.cache.peak_rss_mib()
     laboratory.stop_cache()
-    return ours, reference, rss
+    return ours, reference, alone, rss
 
 
 def _wire_limits(laboratory, later):
@@ -130,19 +152,25 @@ def measure(laboratory, quick):
         later.append(laboratory.publish(IMAGE))
 
     lab.say(f"  {runs} times in full, in turns with btrfs send | btrfs receive")
-    full, full_reference, cache_rss = _measure_full(laboratory, first, runs)
+    full, full_reference, full_alone, cache_rss = _measure_full(laboratory, first, runs, data_mib)
     lab.say(f"  {runs} times incrementally, in turns with btrfs send | btrfs receive")
-    incremental, incremental_reference, rss = _measure_incremental(laboratory, first, later)
+    incremental, incremental_reference, incremental_alone, rss = _measure_incremental(
+        laboratory, first, later, change_mib)
     cache_rss.append(rss)
     lab.say("  what had to cross the wire, by comparing the files")
     limits = _wire_limits(laboratory, later)
     pipe = "btrfs send | btrfs receive, sync"
+    limit = "writing as many bytes alone, sync"
     figure = "figure: below 100 MiB"
     return [
         medians("arrival", f"complete, {data_mib} MiB", "s", full.seconds, pipe,
                 full_reference.seconds),
+        medians("arrival", "the same, of what the disk allows", "s", full.seconds, limit,
+                full_alone),
         medians("arrival", f"complete, next version, {change_mib} MiB changed", "s",
                 incremental.seconds, pipe, incremental_reference.seconds),
+        medians("arrival", "the same, of what the disk allows", "s", incremental.seconds, limit,
+                incremental_alone),
         worst("arrival", "bytes on the wire, next version", "bytes", incremental.wire,
               "1.02 x changed chunks + shape + 64 KiB", limits),
         medians("arrival", "the same, counted by TCP", "bytes", incremental.tcp,

@@ -242,14 +242,24 @@ Status Arrival::commit_shape() {
   const std::lock_guard lock(commit_mutex_);
   if (shape_committed_) return {};
   if (abandoned_) return fail(ErrorCode::cancelled, "the version is dropped");
-  ICBD_TRY(write_pending_map());
+  const PendingMap map = pending_map();
+  // Nobody looks at the map before the catalog speaks of a shape: one sync makes it durable
+  // together with the manifest's pages and all inodes.
+  ICBD_TRY(write_file(map_path(), encode(map)));
+  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
   std::optional<VersionSerial> parent;
   if (content_->parent()) parent = content_->parent()->version.serial;
-  catalog::Catalog& catalog = context_.repository.catalog();
-  ICBD_TRY(catalog.set_state(version().serial, catalog::VersionState::arriving));
-  ICBD_TRY(catalog.set_shaped(version().serial, parent));
+  ICBD_TRY(context_.repository.catalog().set_shaped(version().serial, parent));
   shape_committed_ = true;
+  wanted_is_durable_ = map.wanted;
   return {};
+}
+
+// Not with a checkpoint for its own sake: each costs a commit of the filesystem.
+Status Arrival::remember_wanted() {
+  const std::lock_guard lock(commit_mutex_);
+  if (!shape_committed_ || abandoned_ || wanted_is_durable_) return {};
+  return write_pending_map();
 }
 
 Status Arrival::checkpoint() {
@@ -259,22 +269,31 @@ Status Arrival::checkpoint() {
   return write_pending_map();
 }
 
-Status Arrival::write_pending_map() {
+std::filesystem::path Arrival::map_path() const {
+  return context_.repository.pending_map_path(version().facts.image, version().facts.number);
+}
+
+// What is done now was written before the sync that follows: the map never promises more than the
+// disk holds.
+PendingMap Arrival::pending_map() const {
   PendingMap map{.manifest = version().facts.manifest,
                  .wanted = wanted_,
                  .lineages = content_->lineages(),
                  .done = {}};
   const ChunkMap& chunks = content_->chunks();
   map.done.resize(chunks.count());
-  // What is done now was written before the sync that follows: the map never promises more than
-  // the disk holds.
   for (std::uint64_t i = 0; i < chunks.count(); ++i)
     map.done[i] = chunks.state(ChunkNumber(i)) == ChunkState::done;
+  return map;
+}
+
+Status Arrival::write_pending_map() {
+  const PendingMap map = pending_map();
   ICBD_TRY(content_->pages().sync());
   ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
-  return replace_file(
-      context_.repository.pending_map_path(version().facts.image, version().facts.number),
-      encode(map));
+  ICBD_TRY(replace_file(map_path(), encode(map)));
+  wanted_is_durable_ = map.wanted;
+  return {};
 }
 
 void Arrival::set_wanted() {
@@ -299,7 +318,8 @@ Status Arrival::fill(std::stop_token stop,
     fetched_before_fill_ = filler_.counters().bytes_fetched;
   }
   BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_,
-                {.checkpoint = [this] { return checkpoint(); },
+                {.remember = [this] { return remember_wanted(); },
+                 .checkpoint = [this] { return checkpoint(); },
                  .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); },
                  .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
   return bulk.run(stop);

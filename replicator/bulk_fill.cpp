@@ -50,8 +50,7 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
 Status BulkFill::run(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
   ICBD_TRY(calls_.check_room(pending_bytes_));
-  // A restart from here on knows that it is to be filled.
-  if (pending_bytes_ != 0) ICBD_TRY(calls_.checkpoint());
+  if (pending_bytes_ != 0) ICBD_TRY(calls_.remember());
   std::vector<std::jthread> threads;
   threads.reserve(workers);
   for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });

@@ -23,6 +23,7 @@ namespace icbd::replicator {
 class BulkFill {
  public:
   struct Calls {
+    std::function<Status()> remember;    // that it is to be filled: before anything is fetched
     std::function<Status()> checkpoint;  // now and then
     // Before anything is fetched, with all that is pending, and then now and then with what is
     // about to be stored; an error ends the fill.

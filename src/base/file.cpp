@@ -92,6 +92,11 @@ Result<Bytes> read_file(const std::filesystem::path& path, std::size_t limit) {
   return content;
 }
 
+Status write_file(const std::filesystem::path& path, ByteView content) {
+  ICBD_ASSIGN(const unique_fd file, open_file(path, O_WRONLY | O_CREAT | O_TRUNC, 0600));
+  return write_at(file.get(), content, 0);
+}
+
 Status replace_file(const std::filesystem::path& path, ByteView content) {
   std::filesystem::path temporary = path;
   temporary += ".new";

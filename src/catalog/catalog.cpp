@@ -256,10 +256,12 @@ Status Catalog::set_shaped(VersionSerial serial, std::optional<VersionSerial> pa
   Connection& connection = *database_->connection;
   ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
   ICBD_ASSIGN(const Version version, require_version(connection, serial));
-  if (version.state != VersionState::arriving)
+  if (version.state == VersionState::complete)
     return fail(ErrorCode::invalid_argument,
                 fmt::format("{} is {}: only an arriving version has a shape",
                             describe(version.facts), to_string(version.state)));
+  if (version.state != VersionState::arriving)
+    ICBD_TRY(update_state(connection, serial, VersionState::arriving));
   if (parent) ICBD_TRY(require_version(connection, *parent));
   ICBD_TRY(update_shaped(connection, serial, parent));
   return database_->commit_change(transaction);

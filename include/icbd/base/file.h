@@ -23,6 +23,8 @@ Result<std::size_t> read_at(int fd, std::span<std::byte> buffer, std::uint64_t o
 // As read_at, but the end of the file within the range is an error (corrupt).
 Status read_exactly_at(int fd, std::span<std::byte> buffer, std::uint64_t offset);
 Status write_at(int fd, ByteView data, std::uint64_t offset);
+// Makes a file, or gives one other content; durable only after a sync by the caller.
+Status write_file(const std::filesystem::path& path, ByteView content);
 // For sockets and pipes: write(2) until all is gone. EPIPE is returned, never raised as SIGPIPE
 // if the descriptor is a socket.
 Status write_all(int fd, ByteView data);

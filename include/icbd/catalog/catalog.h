@@ -184,7 +184,8 @@ class Catalog {
   Status reserve_number(const std::string& image, VersionNumber number);
   // A change of state forgets the shape; setting the state it has changes nothing.
   Status set_state(VersionSerial serial, VersionState state);
-  // The shape of an arriving version is committed; `parent` is what it was applied to.
+  // A version that is not here yet is arriving from now on, and its shape is committed; `parent` is
+  // what it was applied to.
   Status set_shaped(VersionSerial serial, std::optional<VersionSerial> parent);
   // Back to remote: nothing of it is here any more.
   Status clear_arrival(VersionSerial serial);

@@ -14,6 +14,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <mutex>
@@ -87,6 +88,8 @@ struct ArrivalProgress {
   std::string failure;  // why it does not go on; empty if it does
 };
 
+struct PendingMap;
+
 class Arrival : public std::enable_shared_from_this<Arrival> {
  public:
   static std::shared_ptr<Arrival> make(ArrivalContext context, std::shared_ptr<Content> content,
@@ -140,6 +143,9 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool wanted);
   void demand(std::vector<ChunkTask> chunks, bool insist);
   void run_demand(std::vector<ChunkTask>& chunks, bool insist);
+  Status remember_wanted();
+  std::filesystem::path map_path() const;
+  PendingMap pending_map() const;
   Status write_pending_map();
   Status read_here(ReadJob& job, ChunkIndex chunk);
   void drain_demand();
@@ -160,6 +166,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::atomic<bool> told_all_here_ = false;
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
+  bool wanted_is_durable_ = false;
   bool abandoned_ = false;
   std::atomic<std::uint64_t> pending_bytes_ = 0;
   mutable std::mutex mutex_;  // guards what is below

@@ -245,6 +245,14 @@ TEST_F(CatalogTest, ShapesOnlyWhatIsArriving) {
   EXPECT_EQ(catalog_->set_shaped(complete, {}).error().code(), ErrorCode::invalid_argument);
   EXPECT_EQ(catalog_->set_shaped(arriving, VersionSerial(99)).error().code(), ErrorCode::not_found);
   EXPECT_TRUE(catalog_->set_shaped(arriving, std::nullopt));  // against nothing
+  EXPECT_EQ(catalog_->version(complete)->state, VersionState::complete);
+}
+
+TEST_F(CatalogTest, AShapeMakesARemoteVersionArriving) {
+  const VersionSerial remote = add(make_facts("win11", 1), VersionState::remote);
+  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_shaped(remote, std::nullopt)); }), 1u);
+  EXPECT_EQ(catalog_->version(remote)->state, VersionState::arriving);
+  EXPECT_TRUE(catalog_->version(remote)->shaped);
 }
 
 TEST_F(CatalogTest, KnowsNoOtherSerials) {

@@ -12,6 +12,7 @@
 #include "bulk_fill.h"
 #include "describe.h"
 #include "landing_check.h"
+#include "shared_inodes.h"
 
 namespace icbd::replicator {
 namespace {
@@ -104,6 +105,7 @@ Arrival::Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool 
       filler_(*content_, context_.source, readers_),
       wanted_(wanted),
       shape_committed_(content_->version().shaped),
+      synced_writes_(content_->is_synced() ? std::optional<std::uint64_t>(0) : std::nullopt),
       phase_(wanted ? ArrivalPhase::queued : ArrivalPhase::on_demand) {}
 
 Arrival::~Arrival() {
@@ -271,7 +273,9 @@ Status Arrival::write_pending_map() {
   for (std::uint64_t i = 0; i < chunks.count(); ++i)
     map.done[i] = chunks.state(ChunkNumber(i)) == ChunkState::done;
   ICBD_TRY(content_->pages().sync());
-  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  const std::uint64_t writes = filler_.counters().writes;
+  if (synced_writes_ != writes) ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  synced_writes_ = writes;
   return replace_file(
       context_.repository.pending_map_path(version().facts.image, version().facts.number),
       encode(map));
@@ -309,19 +313,29 @@ Result<bool> Arrival::land(std::stop_token stop) {
   set_phase(ArrivalPhase::landing);
   drain_demand();
   ICBD_TRY(content_->unseal());  // if an earlier landing failed late
-  ICBD_ASSIGN(const bool right, check_chunks(stop));
+  // The extents of what was written last are not known before.
+  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  const SharedInodes shared = look_at_shared_inodes();
+  ICBD_ASSIGN(const bool right, check_chunks(shared, stop));
   if (!right) return false;
-  ICBD_TRY(finish_inodes());
+  ICBD_TRY(finish_inodes(shared));
   ICBD_TRY(content_->pages().sync());
   ICBD_TRY(context_.repository.commit_landing(version()));
   return true;
 }
 
+// It saves work, and no more: without it, everything is looked at.
+SharedInodes Arrival::look_at_shared_inodes() const {
+  auto shared = SharedInodes::look(content_->staging(), content_->parent());
+  if (shared) return std::move(*shared);
+  context_.logger->warn("{}@{}: every file is looked at, changed or not: {}", version().facts.image,
+                        version().facts.number.value(), shared.error().message());
+  return {};
+}
+
 // False if some are to be filled again.
-Result<bool> Arrival::check_chunks(std::stop_token stop) {
-  // The extents of what was written last are not known before.
-  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
-  ICBD_ASSIGN(const LandingCheckReport report, LandingCheck(*content_).run(stop));
+Result<bool> Arrival::check_chunks(const SharedInodes& shared, std::stop_token stop) {
+  ICBD_ASSIGN(const LandingCheckReport report, LandingCheck(*content_, shared).run(stop));
   context_.logger->debug("{}@{}: {} bytes read back, {} proven by their extents",
                          version().facts.image, version().facts.number.value(), report.bytes_read,
                          report.bytes_shared);
@@ -342,10 +356,12 @@ Result<bool> Arrival::check_chunks(std::stop_token stop) {
   return false;
 }
 
-Status Arrival::finish_inodes() {
+Status Arrival::finish_inodes(const SharedInodes& shared) {
   const auto& entries = content_->entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     if (entries[i].type == manifest::EntryType::hard_link) continue;
+    const manifest::Entry* before = shared.find(content_->inode(FileIndex(i)));
+    if (before != nullptr && same_metadata(*before, entries[i])) continue;
     ICBD_ASSIGN(const std::string mended,
                 finish_inode(content_->staging(), content_->inode(FileIndex(i)), entries[i]));
     if (!mended.empty())

@@ -361,25 +361,29 @@ Status Replicator::fill_and_land(Arrival& arrival, std::stop_token stop) {
   if (known.state == catalog::VersionState::complete) {
     // An attempt before this one failed after its commit.
     ICBD_TRY(repository_.commit_landing(known));
-    return turn_complete(known);
+    return turn_complete(known, nullptr);
   }
   ICBD_TRY(arrival.commit_shape());
   ICBD_ASSIGN(const auto indexes, indexes_for(arrival));
   for (int round = 0; round < most_rounds; ++round) {
     ICBD_TRY(arrival.fill(stop, indexes));
     ICBD_ASSIGN(const bool landed, arrival.land(stop));
-    if (landed) return turn_complete(arrival.version());
+    if (landed) return turn_complete(arrival.version(), &arrival.content());
   }
   return fail(ErrorCode::io,
               "what was written and what is read back differ again and again: is this disk sound?");
 }
 
-Status Replicator::turn_complete(const catalog::Version& version) {
+// `arrived`: what its arrival knows of it, if there was one.
+Status Replicator::turn_complete(const catalog::Version& version, const Content* arrived) {
   ICBD_ASSIGN(unique_fd root, repository_.open_version(version.facts.image, version.facts.number));
   ICBD_ASSIGN(Staging subvolume, Staging::take(std::move(root)));
   ICBD_ASSIGN(const catalog::Version complete, repository_.catalog().version(version.serial));
   // Most likely the next version's parent: opened now, while its manifest is at hand.
-  ICBD_TRY(local_.open(complete));
+  if (arrived)
+    ICBD_TRY(local_.add(complete, *arrived));
+  else
+    ICBD_TRY(local_.open(complete));
   {
     const std::lock_guard lock(mutex_);
     opened_.insert_or_assign(

@@ -87,6 +87,8 @@ struct ArrivalProgress {
   std::string failure;  // why it does not go on; empty if it does
 };
 
+class SharedInodes;
+
 class Arrival : public std::enable_shared_from_this<Arrival> {
  public:
   static std::shared_ptr<Arrival> make(ArrivalContext context, std::shared_ptr<Content> content,
@@ -146,8 +148,9 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
   void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);
-  Result<bool> check_chunks(std::stop_token stop);
-  Status finish_inodes();
+  SharedInodes look_at_shared_inodes() const;
+  Result<bool> check_chunks(const SharedInodes& shared, std::stop_token stop);
+  Status finish_inodes(const SharedInodes& shared);
   void set_phase(ArrivalPhase phase);
 
   ArrivalContext context_;
@@ -161,6 +164,8 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
   bool abandoned_ = false;
+  // Of Filler::writes(), what is on disk. Nothing was written while staging is as it was synced.
+  std::optional<std::uint64_t> synced_writes_;
   std::atomic<std::uint64_t> pending_bytes_ = 0;
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable demand_idle_;

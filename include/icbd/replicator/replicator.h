@@ -189,7 +189,7 @@ class Replicator {
   std::vector<catalog::Version> parent_candidates(const catalog::Version& version) const;
   Status fill(VersionSerial serial, std::stop_token stop);
   Status fill_and_land(Arrival& arrival, std::stop_token stop);
-  Status turn_complete(const catalog::Version& version);
+  Status turn_complete(const catalog::Version& version, const Content* arrived);
   std::vector<catalog::Version> newest_of_other_images(const catalog::Version& version) const;
   Result<std::vector<std::shared_ptr<const DigestIndex>>> indexes_for(const Arrival& arrival);
 

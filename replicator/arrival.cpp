@@ -13,6 +13,7 @@
 #include "describe.h"
 #include "landing_check.h"
 #include "shared_inodes.h"
+#include "stream_fill.h"
 
 namespace icbd::replicator {
 namespace {
@@ -306,7 +307,66 @@ Status Arrival::fill(std::stop_token stop,
                 {.checkpoint = [this] { return checkpoint(); },
                  .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); },
                  .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
+  ICBD_TRY(bulk.prepare(stop));
+  if (decide_transfer().transfer == Transfer::stream) {
+    // What a stream would bring although it is here.
+    ICBD_TRY(bulk.fill_here(stop));
+    if (decide_transfer().transfer == Transfer::stream) ICBD_TRY(take_stream(bulk, stop));
+  }
   return bulk.run(stop);
+}
+
+TransferFacts Arrival::transfer_facts() const {
+  TransferFacts facts{.readers_wait = readers_.waiting() != 0,
+                      .is_read = bytes_read_ != 0,
+                      .unavailable = {}};
+  const ChunkMap& chunks = content_->chunks();
+  const auto& entries = content_->entries();
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].type != manifest::EntryType::file) continue;
+    for (const ByteRange range : content_->lineages()[i].updated)
+      facts.stream_bytes += range.length;
+    bool pending = false;
+    for (std::uint32_t chunk = 0; chunk < entries[i].chunk_count(); ++chunk) {
+      if (chunks.state(chunks.number(FileIndex(i), ChunkIndex(chunk))) == ChunkState::done)
+        continue;
+      pending = true;
+      for (const ByteRange range : content_->missing_ranges(FileIndex(i), ChunkIndex(chunk)))
+        facts.pending_bytes += range.length;
+    }
+    if (pending) ++facts.pending_files;
+  }
+  return facts;
+}
+
+TransferDecision Arrival::decide_transfer() {
+  TransferFacts facts = transfer_facts();
+  const TransferMode mode = context_.transfer_mode(version().facts.image);
+  const std::lock_guard lock(mutex_);
+  facts.unavailable = no_stream_;
+  transfer_ = choose_transfer(mode, facts);
+  return transfer_;
+}
+
+// Whatever becomes of the stream, the rest can come as extents. An error only if what has come
+// cannot be kept.
+Status Arrival::take_stream(BulkFill& bulk, std::stop_token stop) {
+  StreamFill fill(*content_, filler_, pending_bytes_,
+                  {.upkeep = [&bulk] { return bulk.upkeep(); },
+                   .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
+  const StreamFill::Outcome outcome = fill.run(context_.source, stop);
+  ICBD_TRY(outcome.fill);
+  const std::lock_guard lock(mutex_);
+  if (outcome.stream) {
+    transfer_.why += "; what it left out comes as extents";
+    return {};
+  }
+  const Error& error = outcome.stream.error();
+  context_.logger->warn("{}@{}: the stream broke, and the rest comes as extents: {}",
+                        version().facts.image, version().facts.number.value(), error.message());
+  transfer_ = {.transfer = Transfer::extents, .why = "the stream broke: " + error.message()};
+  if (!is_temporary(error)) no_stream_ = transfer_.why;
+  return {};
 }
 
 Result<bool> Arrival::land(std::stop_token stop) {
@@ -423,6 +483,8 @@ ArrivalProgress Arrival::progress() const {
   progress.phase = phase_;
   progress.filling = phase_ == ArrivalPhase::filling || phase_ == ArrivalPhase::landing;
   progress.failure = failure_;
+  progress.transfer = transfer_.transfer;
+  progress.transfer_why = transfer_.why;
   if (progress.filling) {
     const std::chrono::duration<double> elapsed = context_.clock.now() - fill_started_;
     if (elapsed > 50ms)

@@ -184,6 +184,14 @@ Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const Byte
   return {};
 }
 
+Result<bool> Filler::offer(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+                           OpenForWriting& writer) {
+  for (const ByteRange range : ranges) counters_.bytes_fetched += range.length;
+  if (sha256(chunk) != task.digest) return false;
+  ICBD_TRY(store(task, chunk, ranges, writer));
+  return true;
+}
+
 Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority,
                      OpenForWriting& writer) {
   Transfer transfer{.priority = priority, .writer = writer};

@@ -27,7 +27,8 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
             .poll_interval = options.poll_interval,
             .offline_after = options.offline_after,
             .fill = options.fill,
-            .fill_threshold = options.fill_threshold},
+            .fill_threshold = options.fill_threshold,
+            .transfer = options.transfer},
       logger_(std::move(logger)),
       demand_("icbd-demand", options.demand_threads),
       timers_("icbd-timers", 1),
@@ -41,6 +42,7 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
                .demand = demand_,
                .timers = timers_,
                .live = live_,
+               .transfer_mode = [this](const std::string&) { return live_.transfer.load(); },
                .on_all_here =
                    [this](const catalog::Version& version) {
                      want(version.serial, FillReason::reader);
@@ -56,6 +58,7 @@ void Replicator::reconfigure(const ReplicatorOptions& options) {
   live_.offline_after = options.offline_after;
   live_.fill = options.fill;
   live_.fill_threshold = options.fill_threshold;
+  live_.transfer = options.transfer;
   bandwidth_.set(options.bandwidth_limit);
   space_.set_reserve(options.space_reserve);
   look_now();

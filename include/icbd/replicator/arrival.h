@@ -28,6 +28,7 @@
 #include "icbd/replicator/filler.h"
 #include "icbd/replicator/gated_source.h"
 #include "icbd/replicator/space_gate.h"
+#include "icbd/replicator/transfer_choice.h"
 #include "icbd/repository/repository.h"
 
 namespace icbd::replicator {
@@ -46,6 +47,7 @@ struct LiveOptions {
   std::atomic<std::chrono::milliseconds> offline_after;
   std::atomic<FillPolicy> fill;
   std::atomic<std::uint64_t> fill_threshold;
+  std::atomic<TransferMode> transfer;
 };
 
 // What arrivals share; owned by the replicator and outliving them.
@@ -59,6 +61,8 @@ struct ArrivalContext {
   Executor& demand;  // runs fetches that readers wait for
   Executor& timers;  // runs short tasks at their time
   const LiveOptions& live;
+  // How the bytes of an image's versions are to come.
+  std::function<TransferMode(const std::string& image)> transfer_mode;
   // Readers have brought everything: the version can land without a fill.
   std::function<void(const catalog::Version&)> on_all_here;
 };
@@ -84,9 +88,12 @@ struct ArrivalProgress {
   std::uint64_t rate_bytes_per_second = 0;
   std::uint64_t waiting_readers = 0;
   bool filling = false;
+  Transfer transfer = Transfer::extents;  // how its bytes come in the background
+  std::string transfer_why;               // in words; empty before the first fill
   std::string failure;  // why it does not go on; empty if it does
 };
 
+class BulkFill;
 class SharedInodes;
 
 class Arrival : public std::enable_shared_from_this<Arrival> {
@@ -152,6 +159,9 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Result<bool> check_chunks(const SharedInodes& shared, std::stop_token stop);
   Status finish_inodes(const SharedInodes& shared);
   void set_phase(ArrivalPhase phase);
+  TransferFacts transfer_facts() const;
+  TransferDecision decide_transfer();
+  Status take_stream(BulkFill& bulk, std::stop_token stop);
 
   ArrivalContext context_;
   std::shared_ptr<Content> content_;
@@ -172,6 +182,8 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::size_t active_demands_ = 0;
   bool demand_closed_ = false;
   ArrivalPhase phase_;
+  TransferDecision transfer_;
+  std::string no_stream_;  // why it cannot be had as a stream, if that was found out
   std::string failure_;
   std::optional<ErrorCode> last_failure_;
   Clock::TimePoint fill_started_;

@@ -73,6 +73,13 @@ class Filler {
   // Asks the source for all tasks in one request.
   Status fetch(std::span<const ChunkTask> tasks, source::Priority priority, OpenForWriting& writer);
 
+  // Bytes that somebody has brought unasked, of a whole chunk; `ranges` of it are new. True if they
+  // are the chunk's: then they are stored. Else nothing has happened.
+  Result<bool> offer(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+                     OpenForWriting& writer);
+  // The staged file's bytes of a chunk, whatever they are.
+  Result<Bytes> staged(const ChunkTask& task) const { return read_chunk(task); }
+
   const FillCounters& counters() const { return counters_; }
 
  private:

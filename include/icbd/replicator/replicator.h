@@ -41,6 +41,7 @@ struct ReplicatorOptions {
   // With on_read: so many bytes of a version must have been read (or all of a smaller one), so that
   // whoever looks at the first bytes of every file does not have every version fetched.
   std::uint64_t fill_threshold = 0;
+  TransferMode transfer = TransferMode::automatic;
   std::uint64_t bandwidth_limit = 0;  // bytes a second in the background; 0: none
   std::uint64_t space_reserve = 0;    // bytes that stay unallocated; 0: see default_reserve()
   // Follow this repository, whatever was followed before.

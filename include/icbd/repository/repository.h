@@ -67,8 +67,8 @@ class Repository {
                                                          VersionNumber number, bool create = false);
 
   // The last steps of a landing, after the caller has drained and closed every writer and synced
-  // what they wrote (metadata may still have changed since): received UUID, read-only, sync, facts beside the manifest, catalog commit (complete), rename,
-  // removal of the pending map.
+  // what they wrote (metadata may have changed since): received UUID, read-only, sync, facts beside
+  // the manifest, catalog commit (complete), rename, removal of the pending map.
   // Of a version that the catalog calls complete already: the steps after the commit.
   Status commit_landing(const catalog::Version& version);
   // Removes staging subvolume, manifest and pending map; the version is remote again.

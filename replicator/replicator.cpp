@@ -42,7 +42,7 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
                .demand = demand_,
                .timers = timers_,
                .live = live_,
-               .transfer_mode = [this](const std::string&) { return live_.transfer.load(); },
+               .transfer_mode = [this](const std::string& image) { return transfer_mode_of(image); },
                .on_all_here =
                    [this](const catalog::Version& version) {
                      want(version.serial, FillReason::reader);

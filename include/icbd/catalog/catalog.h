@@ -84,6 +84,7 @@ struct Subscription {
   std::string image;  // need not be known yet
   std::uint32_t latest = 0;
   std::string tag = {};
+  std::string transfer = {};  // how its versions are to come; empty: as the cache is configured
   bool operator==(const Subscription&) const = default;
 };
 

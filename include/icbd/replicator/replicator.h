@@ -206,6 +206,7 @@ class Replicator {
   void watch_fills();
 
   // replicator_wishes.cpp
+  TransferMode transfer_mode_of(const std::string& image) const;
   bool pursue_wishes();
   enum class Pursuit : std::uint8_t { put_off, opening, on_its_way };
   Pursuit pursue(const catalog::Version& version, FillReason reason);

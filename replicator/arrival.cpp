@@ -248,9 +248,7 @@ Status Arrival::commit_shape() {
   ICBD_TRY(write_pending_map());
   std::optional<VersionSerial> parent;
   if (content_->parent()) parent = content_->parent()->version.serial;
-  catalog::Catalog& catalog = context_.repository.catalog();
-  ICBD_TRY(catalog.set_state(version().serial, catalog::VersionState::arriving));
-  ICBD_TRY(catalog.set_shaped(version().serial, parent));
+  ICBD_TRY(context_.repository.catalog().begin_arrival(version().serial, parent));
   shape_committed_ = true;
   return {};
 }
@@ -259,12 +257,15 @@ Status Arrival::checkpoint() {
   const std::lock_guard lock(commit_mutex_);
   // Before the shape is committed there is nothing that a restart could go on from.
   if (!shape_committed_ || abandoned_) return {};
+  // What was found to be the parent's since is found again.
+  if (mapped_ == Mapped{.writes = filler_.counters().writes, .wanted = wanted_}) return {};
   return write_pending_map();
 }
 
 Status Arrival::write_pending_map() {
+  const bool wanted = wanted_;
   PendingMap map{.manifest = version().facts.manifest,
-                 .wanted = wanted_,
+                 .wanted = wanted,
                  .lineages = content_->lineages(),
                  .done = {}};
   const ChunkMap& chunks = content_->chunks();
@@ -277,9 +278,11 @@ Status Arrival::write_pending_map() {
   const std::uint64_t writes = filler_.counters().writes;
   if (synced_writes_ != writes) ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
   synced_writes_ = writes;
-  return replace_file(
+  ICBD_TRY(replace_file(
       context_.repository.pending_map_path(version().facts.image, version().facts.number),
-      encode(map));
+      encode(map)));
+  mapped_ = {.writes = writes, .wanted = wanted};
+  return {};
 }
 
 void Arrival::set_wanted() {

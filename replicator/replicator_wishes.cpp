@@ -101,7 +101,7 @@ Replicator::Pursuit Replicator::pursue(const catalog::Version& version, FillReas
     want(serial, reason);
     return Pursuit::on_its_way;
   }
-  open(serial, [this, serial, reason](const auto& opened) {
+  open(serial, true, [this, serial, reason](const auto& opened) {
     if (!opened) return;  // tried again when it is time to look again
     want(serial, reason);
     look_now();

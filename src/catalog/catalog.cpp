@@ -265,6 +265,21 @@ Status Catalog::set_shaped(VersionSerial serial, std::optional<VersionSerial> pa
   return database_->commit_change(transaction);
 }
 
+Status Catalog::begin_arrival(VersionSerial serial, std::optional<VersionSerial> parent) {
+  const std::lock_guard lock(database_->mutex);
+  Connection& connection = *database_->connection;
+  ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
+  ICBD_ASSIGN(const Version version, require_version(connection, serial));
+  if (version.state == VersionState::complete)
+    return fail(ErrorCode::invalid_argument,
+                fmt::format("{} is complete: it does not arrive", describe(version.facts)));
+  if (parent) ICBD_TRY(require_version(connection, *parent));
+  if (version.state != VersionState::arriving)
+    ICBD_TRY(update_state(connection, serial, VersionState::arriving));
+  ICBD_TRY(update_shaped(connection, serial, parent));
+  return database_->commit_change(transaction);
+}
+
 Status Catalog::clear_arrival(VersionSerial serial) {
   return set_state(serial, VersionState::remote);
 }

@@ -187,6 +187,8 @@ class Catalog {
   Status set_state(VersionSerial serial, VersionState state);
   // The shape of an arriving version is committed; `parent` is what it was applied to.
   Status set_shaped(VersionSerial serial, std::optional<VersionSerial> parent);
+  // Both at once, of a version that is not complete: it is arriving, and its shape is here.
+  Status begin_arrival(VersionSerial serial, std::optional<VersionSerial> parent);
   // Back to remote: nothing of it is here any more.
   Status clear_arrival(VersionSerial serial);
 

@@ -176,6 +176,13 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   bool abandoned_ = false;
   // Of Filler::writes(), what is on disk. Nothing was written while staging is as it was synced.
   std::optional<std::uint64_t> synced_writes_;
+  // What the pending map on disk was written with.
+  struct Mapped {
+    std::uint64_t writes = 0;
+    bool wanted = false;
+    bool operator==(const Mapped&) const = default;
+  };
+  std::optional<Mapped> mapped_;
   std::atomic<std::uint64_t> pending_bytes_ = 0;
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable demand_idle_;

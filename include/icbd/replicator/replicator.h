@@ -134,7 +134,7 @@ class Replicator {
   std::shared_ptr<const OpenedVersion> opened(VersionSerial serial);
   // The same after fetching the shape; retries for fetch_timeout while the source is away.
   using OpenDone = std::function<void(Result<std::shared_ptr<const OpenedVersion>>)>;
-  void open(VersionSerial serial, OpenDone done);
+  void open(VersionSerial serial, OpenDone done) { open(serial, false, std::move(done)); }
   // Somebody has read so much from an arriving version: fills it, as the policy says.
   void note_read(Arrival& arrival, std::uint64_t bytes);
   // Fills an arriving version, whatever the policy says.
@@ -173,6 +173,7 @@ class Replicator {
   struct Opening {
     std::vector<OpenDone> waiting;
     Clock::TimePoint deadline;
+    bool wanted = false;  // all of it
   };
   struct FillWatch {
     std::uint64_t moved = 0;  // bytes, when last looked at
@@ -221,6 +222,7 @@ class Replicator {
   void look_after_all();
 
   // replicator_open.cpp
+  void open(VersionSerial serial, bool wanted, OpenDone done);
   void forget_one_complete();
   void fetch_shape_of(VersionSerial serial);
   Result<std::shared_ptr<Content>> fetch_content(const catalog::Version& version);

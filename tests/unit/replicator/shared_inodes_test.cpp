@@ -70,7 +70,7 @@ TEST_F(SharedInodesTest, WhatWasTouchedIsNothingThatIsKnown) {
 }
 
 TEST_F(SharedInodesTest, WhatSomebodyChangedInTheParentBeforeTheSnapshotIsNotTakenForIt) {
-  in(path(), "btrfs property set '" + parent_path().string() + "' ro false -f");
+  in(path(), "btrfs property set -f '" + parent_path().string() + "' ro false");
   in(parent_path(), "echo 9 > one");
   snapshot();
   EXPECT_EQ(taken_for("one"), "nothing");

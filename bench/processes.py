@@ -97,7 +97,7 @@ def _reap(processes, commands, errors):
             if costs[index]:
                 continue
             # ru_maxrss would be no less than the memory of this program, which began it.
-            peaks[index] = max(peaks[index], _peak_of_one(process.pid))
+            peaks[index] = max(peaks[index], peak_rss_mib(process.pid))
             pid, status, usage = os.wait4(process.pid, os.WNOHANG)
             if pid == 0:
                 continue

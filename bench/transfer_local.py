@@ -8,16 +8,16 @@ from side_by_side import (BENCH, GIB, MIB, PIPE, Side, change_places, check_equa
 from rows import medians
 
 IMAGE = "transfer"
-# How versions may come, by the settings of [fetch] that ask for it: each is reported. Later, one
-# more for streams.
-TRANSPORTS = {"icbd": "fill_threshold = 0"}
+# How versions may come, by the settings of [fetch] that ask for it: each is reported.
+TRANSPORTS = {word: f'fill_threshold = 0\ntransfer = "{word}"'
+              for word in ("auto", "extents", "stream")}
 
 
-def _start_cache(laboratory, transport="icbd"):
+def _start_cache(laboratory, transport="auto"):
     laboratory.start_cache(fetch=TRANSPORTS[transport])
 
 
-def _full_runs(laboratory, runs, number=1, send_options=(), transport="icbd"):
+def _full_runs(laboratory, runs, number=1, send_options=(), transport="auto"):
     """Version `number` to a cache that has nothing, in turns with send | receive."""
     mine, theirs = Side(), Side()
 
@@ -40,7 +40,7 @@ def _full_runs(laboratory, runs, number=1, send_options=(), transport="icbd"):
     return mine, theirs
 
 
-def _incremental_runs(laboratory, later, send_options=(), transport="icbd"):
+def _incremental_runs(laboratory, later, send_options=(), transport="auto"):
     """Versions 2, 3, … to a cache that has the one before, in turns with send | receive."""
     mine, theirs = Side(), Side()
     laboratory.empty_cache_fs()

@@ -12,6 +12,8 @@
 #include "bulk_fill.h"
 #include "describe.h"
 #include "landing_check.h"
+#include "shared_inodes.h"
+#include "stream_fill.h"
 
 namespace icbd::replicator {
 namespace {
@@ -104,6 +106,7 @@ Arrival::Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool 
       filler_(*content_, context_.source, readers_),
       wanted_(wanted),
       shape_committed_(content_->version().shaped),
+      synced_writes_(content_->is_synced() ? std::optional<std::uint64_t>(0) : std::nullopt),
       phase_(wanted ? ArrivalPhase::queued : ArrivalPhase::on_demand) {}
 
 Arrival::~Arrival() {
@@ -243,22 +246,24 @@ Status Arrival::commit_shape() {
   if (shape_committed_) return {};
   if (abandoned_) return fail(ErrorCode::cancelled, "the version is dropped");
   const PendingMap map = pending_map();
+  const std::uint64_t writes = filler_.counters().writes;
   // Nobody looks at the map before the catalog speaks of a shape: one sync makes it durable
   // together with the manifest's pages and all inodes.
   ICBD_TRY(write_file(map_path(), encode(map)));
   ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
   std::optional<VersionSerial> parent;
   if (content_->parent()) parent = content_->parent()->version.serial;
-  ICBD_TRY(context_.repository.catalog().set_shaped(version().serial, parent));
+  ICBD_TRY(context_.repository.catalog().begin_arrival(version().serial, parent));
   shape_committed_ = true;
-  wanted_is_durable_ = map.wanted;
+  synced_writes_ = writes;
+  mapped_ = {.writes = writes, .wanted = map.wanted};
   return {};
 }
 
 // Not with a checkpoint for its own sake: each costs a commit of the filesystem.
 Status Arrival::remember_wanted() {
   const std::lock_guard lock(commit_mutex_);
-  if (!shape_committed_ || abandoned_ || wanted_is_durable_) return {};
+  if (!shape_committed_ || abandoned_ || (mapped_ && mapped_->wanted)) return {};
   return write_pending_map();
 }
 
@@ -266,6 +271,8 @@ Status Arrival::checkpoint() {
   const std::lock_guard lock(commit_mutex_);
   // Before the shape is committed there is nothing that a restart could go on from.
   if (!shape_committed_ || abandoned_) return {};
+  // What was found to be the parent's since is found again.
+  if (mapped_ == Mapped{.writes = filler_.counters().writes, .wanted = wanted_}) return {};
   return write_pending_map();
 }
 
@@ -290,9 +297,11 @@ PendingMap Arrival::pending_map() const {
 Status Arrival::write_pending_map() {
   const PendingMap map = pending_map();
   ICBD_TRY(content_->pages().sync());
-  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  const std::uint64_t writes = filler_.counters().writes;
+  if (synced_writes_ != writes) ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  synced_writes_ = writes;
   ICBD_TRY(replace_file(map_path(), encode(map)));
-  wanted_is_durable_ = map.wanted;
+  mapped_ = {.writes = writes, .wanted = map.wanted};
   return {};
 }
 
@@ -322,26 +331,94 @@ Status Arrival::fill(std::stop_token stop,
                  .checkpoint = [this] { return checkpoint(); },
                  .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); },
                  .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
+  ICBD_TRY(bulk.prepare(stop));
+  if (decide_transfer().transfer == Transfer::stream) {
+    // What a stream would bring although it is here.
+    ICBD_TRY(bulk.fill_here(stop));
+    if (decide_transfer().transfer == Transfer::stream) ICBD_TRY(take_stream(bulk, stop));
+  }
   return bulk.run(stop);
+}
+
+TransferFacts Arrival::transfer_facts() const {
+  TransferFacts facts{
+      .readers_wait = readers_.waiting() != 0, .is_read = bytes_read_ != 0, .unavailable = {}};
+  const ChunkMap& chunks = content_->chunks();
+  const auto& entries = content_->entries();
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].type != manifest::EntryType::file) continue;
+    for (const ByteRange range : content_->lineages()[i].updated)
+      facts.stream_bytes += range.length;
+    bool pending = false;
+    for (std::uint32_t chunk = 0; chunk < entries[i].chunk_count(); ++chunk) {
+      if (chunks.state(chunks.number(FileIndex(i), ChunkIndex(chunk))) == ChunkState::done)
+        continue;
+      pending = true;
+      for (const ByteRange range : content_->missing_ranges(FileIndex(i), ChunkIndex(chunk)))
+        facts.pending_bytes += range.length;
+    }
+    if (pending) ++facts.pending_files;
+  }
+  return facts;
+}
+
+TransferDecision Arrival::decide_transfer() {
+  TransferFacts facts = transfer_facts();
+  const TransferMode mode = context_.transfer_mode(version().facts.image);
+  const std::lock_guard lock(mutex_);
+  facts.unavailable = no_stream_;
+  transfer_ = choose_transfer(mode, facts);
+  return transfer_;
+}
+
+// Whatever becomes of the stream, the rest can come as extents. An error only if what has come
+// cannot be kept.
+Status Arrival::take_stream(BulkFill& bulk, std::stop_token stop) {
+  StreamFill fill(*content_, filler_, pending_bytes_,
+                  {.upkeep = [&bulk] { return bulk.upkeep(); },
+                   .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
+  const StreamFill::Outcome outcome = fill.run(context_.source, stop);
+  ICBD_TRY(outcome.fill);
+  const std::lock_guard lock(mutex_);
+  if (outcome.stream) {
+    transfer_.why += "; what it left out comes as extents";
+    return {};
+  }
+  const Error& error = outcome.stream.error();
+  context_.logger->warn("{}@{}: the stream broke, and the rest comes as extents: {}",
+                        version().facts.image, version().facts.number.value(), error.message());
+  transfer_ = {.transfer = Transfer::extents, .why = "the stream broke: " + error.message()};
+  if (!is_temporary(error)) no_stream_ = transfer_.why;
+  return {};
 }
 
 Result<bool> Arrival::land(std::stop_token stop) {
   set_phase(ArrivalPhase::landing);
   drain_demand();
   ICBD_TRY(content_->unseal());  // if an earlier landing failed late
-  ICBD_ASSIGN(const bool right, check_chunks(stop));
+  // The extents of what was written last are not known before.
+  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  const SharedInodes shared = look_at_shared_inodes();
+  ICBD_ASSIGN(const bool right, check_chunks(shared, stop));
   if (!right) return false;
-  ICBD_TRY(finish_inodes());
+  ICBD_TRY(finish_inodes(shared));
   ICBD_TRY(content_->pages().sync());
   ICBD_TRY(context_.repository.commit_landing(version()));
   return true;
 }
 
+// It saves work, and no more: without it, everything is looked at.
+SharedInodes Arrival::look_at_shared_inodes() const {
+  auto shared = SharedInodes::look(content_->staging(), content_->parent());
+  if (shared) return std::move(*shared);
+  context_.logger->warn("{}@{}: every file is looked at, changed or not: {}", version().facts.image,
+                        version().facts.number.value(), shared.error().message());
+  return {};
+}
+
 // False if some are to be filled again.
-Result<bool> Arrival::check_chunks(std::stop_token stop) {
-  // The extents of what was written last are not known before.
-  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
-  ICBD_ASSIGN(const LandingCheckReport report, LandingCheck(*content_).run(stop));
+Result<bool> Arrival::check_chunks(const SharedInodes& shared, std::stop_token stop) {
+  ICBD_ASSIGN(const LandingCheckReport report, LandingCheck(*content_, shared).run(stop));
   context_.logger->debug("{}@{}: {} bytes read back, {} proven by their extents",
                          version().facts.image, version().facts.number.value(), report.bytes_read,
                          report.bytes_shared);
@@ -362,10 +439,12 @@ Result<bool> Arrival::check_chunks(std::stop_token stop) {
   return false;
 }
 
-Status Arrival::finish_inodes() {
+Status Arrival::finish_inodes(const SharedInodes& shared) {
   const auto& entries = content_->entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     if (entries[i].type == manifest::EntryType::hard_link) continue;
+    const manifest::Entry* before = shared.find(content_->inode(FileIndex(i)));
+    if (before != nullptr && same_metadata(*before, entries[i])) continue;
     ICBD_ASSIGN(const std::string mended,
                 finish_inode(content_->staging(), content_->inode(FileIndex(i)), entries[i]));
     if (!mended.empty())
@@ -427,6 +506,8 @@ ArrivalProgress Arrival::progress() const {
   progress.phase = phase_;
   progress.filling = phase_ == ArrivalPhase::filling || phase_ == ArrivalPhase::landing;
   progress.failure = failure_;
+  progress.transfer = transfer_.transfer;
+  progress.transfer_why = transfer_.why;
   if (progress.filling) {
     const std::chrono::duration<double> elapsed = context_.clock.now() - fill_started_;
     if (elapsed > 50ms)

@@ -47,10 +47,28 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
       rate_begin_(clock.now()),
       fetched_at_rate_(filler.counters().bytes_fetched) {}
 
-Status BulkFill::run(std::stop_token stop) {
+Status BulkFill::prepare(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
   ICBD_TRY(calls_.check_room(pending_bytes_));
-  if (pending_bytes_ != 0) ICBD_TRY(calls_.remember());
+  if (pending_bytes_ != 0) return calls_.remember();
+  return {};
+}
+
+Status BulkFill::fill_here(std::stop_token stop) {
+  only_here_ = true;
+  const Status filled = plan_files(stop, [](const manifest::Entry&) { return true; });
+  only_here_ = false;
+  release(std::exchange(batch_, {}));
+  left_to_readers_.clear();  // run() meets them again
+  return filled;
+}
+
+Status BulkFill::upkeep() {
+  ICBD_TRY(maybe_checkpoint());
+  return maybe_check_room();
+}
+
+Status BulkFill::run(std::stop_token stop) {
   std::vector<std::jthread> threads;
   threads.reserve(workers);
   for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });
@@ -155,23 +173,31 @@ Status BulkFill::plan_run(FileIndex file, ChunkIndex first, std::uint32_t count,
       ICBD_ASSIGN(digests, content_.digests(file, first, count));
     }
     batch_.back().digest = digests[i];
-    ICBD_ASSIGN(const bool filled, filler_.fill_locally(batch_.back(), writer));
-    if (filled) {
-      count_down(batch_.back());
-      batch_.pop_back();
-      continue;
-    }
-    batch_size_ += content_.entry(file).chunk_range(chunk).length;
-    for (const ByteRange range : content_.missing_ranges(file, chunk))
-      batch_missing_ += range.length;
-    if (batch_size_ >= batch_goal_ || batch_.size() >= batch_chunks) ICBD_TRY(push_batch(stop));
+    ICBD_TRY(fill_last_of_batch(writer, stop));
   }
   return {};
 }
 
+// From here, if that is possible; else it stays in the batch, to be fetched.
+Status BulkFill::fill_last_of_batch(OpenForWriting& writer, const std::stop_token& stop) {
+  const ChunkTask& task = batch_.back();
+  ICBD_ASSIGN(const bool filled, filler_.fill_locally(task, writer));
+  if (filled) count_down(task);
+  if (only_here_ && !filled)
+    content_.chunks().release(content_.chunks().number(task.file, task.chunk));
+  if (filled || only_here_) {
+    batch_.pop_back();
+    return {};
+  }
+  batch_size_ += content_.entry(task.file).chunk_range(task.chunk).length;
+  for (const ByteRange range : content_.missing_ranges(task.file, task.chunk))
+    batch_missing_ += range.length;
+  if (batch_size_ >= batch_goal_ || batch_.size() >= batch_chunks) return push_batch(stop);
+  return {};
+}
+
 Status BulkFill::push_batch(const std::stop_token& stop) {
-  ICBD_TRY(maybe_checkpoint());
-  ICBD_TRY(maybe_check_room());
+  ICBD_TRY(upkeep());
   pace(stop);
   set_batch_goal();
   if (batch_.empty()) return {};

@@ -1,6 +1,7 @@
 // Filling everything that is pending, in order: what clients boot from, then the rest.
 //
-// Lifecycle: construct, run() once. A planner (the calling thread) resolves files, fills locally
+// Lifecycle: construct, prepare(), perhaps fill_here() and other ways to bring bytes, run() once for
+// what is left. A planner (the calling thread) resolves files, fills locally
 // what it can and hands batches to a few workers, each of which asks the source, verifies and
 // stores; so that one batch is on the wire while another is hashed and a third written.
 // The size of a batch follows the rate at which bytes come.
@@ -35,6 +36,13 @@ class BulkFill {
   BulkFill(Content& content, Filler& filler, const Clock& clock,
            std::atomic<std::uint64_t>& pending_bytes, Calls calls);
 
+  // Compares everything with the manifest, so that it is known what is to come; then asks whether
+  // there is room for it.
+  Status prepare(std::stop_token stop);
+  // Only what can be had without the source.
+  Status fill_here(std::stop_token stop);
+  // Now and then, by what was stored lately: a checkpoint, and whether there is room.
+  Status upkeep();
   // Done, or the first error of any worker (then everything that was claimed is pending again);
   // `cancelled` if stopped.
   Status run(std::stop_token stop);
@@ -47,6 +55,7 @@ class BulkFill {
   Status plan_files(std::stop_token stop, const std::function<bool(const manifest::Entry&)>& which);
   Status plan_run(FileIndex file, ChunkIndex first, std::uint32_t count, OpenForWriting& writer,
                   std::stop_token stop);
+  Status fill_last_of_batch(OpenForWriting& writer, const std::stop_token& stop);
   Status fill_left_to_readers(std::stop_token stop);
   Status push_batch(const std::stop_token& stop);
   void pace(const std::stop_token& stop);
@@ -72,6 +81,7 @@ class BulkFill {
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
   std::uint64_t batch_missing_ = 0;         // of its chunks, what has to be fetched
+  bool only_here_ = false;
   std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn
 
   std::mutex mutex_;  // guards what is below

@@ -103,6 +103,7 @@ Status Filler::fill_zeros(const ChunkTask& task, OpenForWriting& writer) {
   if (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset),
                   limits::chunk_size) != 0)
     return fail_errno(fmt::format("punch a hole into /{}", entry.path));
+  ++counters_.writes;
   return finish_locally(task);
 }
 
@@ -152,6 +153,7 @@ Result<bool> Filler::share(const ChunkTask& task, const LocalVersion& version, C
       return false;
     ICBD_TRY(store(task, chunk, std::span(&range, 1), writer));
   } else {
+    ++counters_.writes;
     ICBD_TRY(finish_locally(task));
   }
   counters_.bytes_shared += range.length;
@@ -175,10 +177,19 @@ Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const Byte
     writer.written(range);
     counters_.bytes_stored += range.length;
   }
+  ++counters_.writes;
   content_.chunks().remember_written(number, fingerprint(chunk));
   for (const auto& job : readers_.take_and_finish(content_.chunks(), number))
     job->finish_part(whole, chunk);
   return {};
+}
+
+Result<bool> Filler::offer(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+                           OpenForWriting& writer) {
+  for (const ByteRange range : ranges) counters_.bytes_fetched += range.length;
+  if (sha256(chunk) != task.digest) return false;
+  ICBD_TRY(store(task, chunk, ranges, writer));
+  return true;
 }
 
 Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority,

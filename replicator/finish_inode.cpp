@@ -157,7 +157,11 @@ class Inode {
     return xattrs;
   }
 
+  // Setting what it is already would write the inode anew, and with it a leaf that is the parent's.
   Status mend_times() {
+    if (status_.stx_mtime.tv_sec == entry_.modified.seconds &&
+        status_.stx_mtime.tv_nsec == entry_.modified.nanoseconds)
+      return {};
     const timespec modified{entry_.modified.seconds, entry_.modified.nanoseconds};
     const std::array<timespec, 2> times{modified, modified};
     if (::utimensat(fd_.get(), "", times.data(), AT_EMPTY_PATH) != 0) return failed("set times of");

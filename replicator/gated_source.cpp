@@ -37,4 +37,10 @@ Status GatedSource::extents(const Digest& manifest, std::span<const source::Exte
   return source_.extents(manifest, extents, priority, received);
 }
 
+Status GatedSource::stream(const source::StreamRequest& request,
+                           const std::function<Status(ByteView)>& data) {
+  if (auto why = closed()) return std::unexpected(std::move(*why));
+  return source_.stream(request, data);
+}
+
 }  // namespace icbd::replicator

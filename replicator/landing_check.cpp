@@ -90,11 +90,16 @@ Result<ParentSide> parent_side(const Content& content, FileIndex file, ChunkInde
 
 }  // namespace
 
-std::vector<LandingCheck::Window> LandingCheck::windows() const {
+std::vector<LandingCheck::Window> LandingCheck::windows(LandingCheckReport& report) const {
   std::vector<Window> all;
   const auto& entries = content_.entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     if (entries[i].type != manifest::EntryType::file) continue;
+    const Entry* before = shared_.find(content_.inode(FileIndex(i)));
+    if (before != nullptr && same_content(*before, entries[i])) {
+      report.bytes_shared += entries[i].size;
+      continue;
+    }
     const std::uint32_t chunks = entries[i].chunk_count();
     for (std::uint32_t at = 0; at < chunks; at += window_chunks)
       all.push_back({FileIndex(i), ChunkIndex(at), std::min(window_chunks, chunks - at)});
@@ -103,10 +108,10 @@ std::vector<LandingCheck::Window> LandingCheck::windows() const {
 }
 
 Result<LandingCheckReport> LandingCheck::run(std::stop_token stop) {
-  const std::vector<Window> all = windows();
-  std::atomic<std::size_t> next = 0;
-  std::mutex mutex;  // guards the two below
   LandingCheckReport report;
+  const std::vector<Window> all = windows(report);
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;  // guards report and the one below
   std::optional<Error> failure;
   const auto work = [&] {
     LandingCheckReport part;

@@ -27,7 +27,8 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
             .poll_interval = options.poll_interval,
             .offline_after = options.offline_after,
             .fill = options.fill,
-            .fill_threshold = options.fill_threshold},
+            .fill_threshold = options.fill_threshold,
+            .transfer = options.transfer},
       logger_(std::move(logger)),
       demand_("icbd-demand", options.demand_threads),
       timers_("icbd-timers", 1),
@@ -41,6 +42,7 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
                .demand = demand_,
                .timers = timers_,
                .live = live_,
+               .transfer_mode = [this](const std::string& image) { return transfer_mode_of(image); },
                .on_all_here =
                    [this](const catalog::Version& version) {
                      want(version.serial, FillReason::reader);
@@ -56,6 +58,7 @@ void Replicator::reconfigure(const ReplicatorOptions& options) {
   live_.offline_after = options.offline_after;
   live_.fill = options.fill;
   live_.fill_threshold = options.fill_threshold;
+  live_.transfer = options.transfer;
   bandwidth_.set(options.bandwidth_limit);
   space_.set_reserve(options.space_reserve);
   look_now();
@@ -361,25 +364,29 @@ Status Replicator::fill_and_land(Arrival& arrival, std::stop_token stop) {
   if (known.state == catalog::VersionState::complete) {
     // An attempt before this one failed after its commit.
     ICBD_TRY(repository_.commit_landing(known));
-    return turn_complete(known);
+    return turn_complete(known, nullptr);
   }
   ICBD_TRY(arrival.commit_shape());
   ICBD_ASSIGN(const auto indexes, indexes_for(arrival));
   for (int round = 0; round < most_rounds; ++round) {
     ICBD_TRY(arrival.fill(stop, indexes));
     ICBD_ASSIGN(const bool landed, arrival.land(stop));
-    if (landed) return turn_complete(arrival.version());
+    if (landed) return turn_complete(arrival.version(), &arrival.content());
   }
   return fail(ErrorCode::io,
               "what was written and what is read back differ again and again: is this disk sound?");
 }
 
-Status Replicator::turn_complete(const catalog::Version& version) {
+// `arrived`: what its arrival knows of it, if there was one.
+Status Replicator::turn_complete(const catalog::Version& version, const Content* arrived) {
   ICBD_ASSIGN(unique_fd root, repository_.open_version(version.facts.image, version.facts.number));
   ICBD_ASSIGN(Staging subvolume, Staging::take(std::move(root)));
   ICBD_ASSIGN(const catalog::Version complete, repository_.catalog().version(version.serial));
   // Most likely the next version's parent: opened now, while its manifest is at hand.
-  ICBD_TRY(local_.open(complete));
+  if (arrived)
+    ICBD_TRY(local_.add(complete, *arrived));
+  else
+    ICBD_TRY(local_.open(complete));
   {
     const std::lock_guard lock(mutex_);
     opened_.insert_or_assign(

@@ -68,7 +68,8 @@ void Replicator::forget_one_complete() {
   if (found != opened_.end()) opened_.erase(found);
 }
 
-void Replicator::open(VersionSerial serial, OpenDone done) {
+// `wanted`: it is to be filled, which is then written down with its shape.
+void Replicator::open(VersionSerial serial, bool wanted, OpenDone done) {
   if (auto opened_version = opened(serial)) return done(std::move(opened_version));
   bool begin = false;
   {
@@ -85,6 +86,7 @@ void Replicator::open(VersionSerial serial, OpenDone done) {
       const auto [place, added] = opening_.try_emplace(serial);
       if (added) place->second.deadline = clock_.now() + live_.fetch_timeout.load();
       place->second.waiting.push_back(std::move(done));
+      place->second.wanted |= wanted;
       done = nullptr;
       begin = added;
     }
@@ -136,7 +138,12 @@ void Replicator::refuse(const catalog::Version& version, const Error& error) {
 }
 
 void Replicator::begin_arrival(const catalog::Version& version, std::shared_ptr<Content> content) {
-  auto arrival = Arrival::make(context_, std::move(content));
+  const bool wanted = [&] {
+    const std::lock_guard lock(mutex_);
+    const auto opening = opening_.find(version.serial);
+    return opening != opening_.end() && opening->second.wanted;
+  }();
+  auto arrival = Arrival::make(context_, std::move(content), wanted);
   auto opened = std::make_shared<const OpenedVersion>(OpenedVersion{version, arrival, nullptr});
   {
     const std::lock_guard lock(mutex_);

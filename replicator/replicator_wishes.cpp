@@ -55,6 +55,15 @@ Status Replicator::unpin(VersionSerial serial) {
   return change_wishes(repository_.catalog().set_pin(serial, std::nullopt));
 }
 
+// What its subscription says, else what is configured.
+TransferMode Replicator::transfer_mode_of(const std::string& image) const {
+  const auto table = versions();
+  const auto found =
+      std::ranges::find(table->subscriptions, image, &catalog::Subscription::image);
+  if (found == table->subscriptions.end() || found->transfer.empty()) return live_.transfer;
+  return transfer_mode(found->transfer);
+}
+
 // Begins what is wished for and not here, a few of each image at a time. True if something is left
 // that nobody else will remind us of.
 bool Replicator::pursue_wishes() {
@@ -92,7 +101,7 @@ Replicator::Pursuit Replicator::pursue(const catalog::Version& version, FillReas
     want(serial, reason);
     return Pursuit::on_its_way;
   }
-  open(serial, [this, serial, reason](const auto& opened) {
+  open(serial, true, [this, serial, reason](const auto& opened) {
     if (!opened) return;  // tried again when it is time to look again
     want(serial, reason);
     look_now();

@@ -18,6 +18,7 @@
 #include "icbd/sendstream/decoder.h"
 
 #include "file_type.h"
+#include "shared_inodes.h"
 #include "take_pages.h"
 
 namespace icbd::replicator {
@@ -89,8 +90,18 @@ Status check_inode(const Staging& staging, const Entry& entry) {
   }
 }
 
+// Nothing has changed this inode since it was checked as the parent's, and what check_inode() would
+// look at is the same in both manifests.
+bool was_checked(const SharedInodes& shared, InodeNumber inode, const Entry& entry) {
+  const Entry* before = shared.find(inode);
+  return before != nullptr && before->type == entry.type && before->size == entry.size &&
+         before->device_major == entry.device_major && before->device_minor == entry.device_minor &&
+         before->target == entry.target;
+}
+
 // The inode of each entry, if names, types, sizes, targets and hard links are the manifest's.
-Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entries& entries) {
+Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entries& entries,
+                                              const SharedInodes& shared) {
   ICBD_ASSIGN(const std::vector<Staging::Name> names, staging.walk());
   std::unordered_map<std::string_view, std::uint32_t> by_path;
   std::vector<InodeNumber> inodes;
@@ -106,7 +117,7 @@ Result<std::vector<InodeNumber>> match_inodes(const Staging& staging, const Entr
       const auto first = by_path.find(entry.target);
       if (first == by_path.end() || inodes[first->second] != name.inode)
         return refuse(entry.path, fmt::format("is not another name of /{}", entry.target));
-    } else {
+    } else if (!was_checked(shared, name.inode, entry)) {
       ICBD_TRY(check_inode(staging, entry));
     }
     inodes.push_back(name.inode);
@@ -273,7 +284,14 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
       receiver.parent() ? receiver.parent()->pages.get() : nullptr;
   ICBD_ASSIGN(Entries entries, fetch_entries(*pages, version.facts, parent_pages, source));
   Staging staging = receiver.take_staging();
-  ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries));
+  // Made durable before it is looked at: what the kernel has not written cannot be asked for. If
+  // there is no room for it, it can be read from all the same.
+  const bool is_synced = btrfs::sync_filesystem(staging.root_fd()).has_value();
+  SharedInodes shared;
+  if (is_synced) {
+    ICBD_ASSIGN(shared, SharedInodes::look(staging, receiver.parent()));
+  }
+  ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries, shared));
   std::vector<sendstream::Lineage> lineages = lineages_of(receiver.model(), entries);
   return Content::make({.version = version,
                         .staging = std::move(staging),
@@ -281,7 +299,8 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
                         .entries = std::move(entries),
                         .inodes = std::move(inodes),
                         .lineages = std::move(lineages),
-                        .parent = receiver.parent()},
+                        .parent = receiver.parent(),
+                        .is_synced = is_synced},
                        source);
 }
 
@@ -300,7 +319,7 @@ Result<std::shared_ptr<Content>> resume_content(repository::Repository& reposito
   ICBD_ASSIGN(const manifest::Reader reader,
               manifest::Reader::open(*pages, version.facts.manifest));
   ICBD_ASSIGN(Entries entries, reader.entries());
-  ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries));
+  ICBD_ASSIGN(std::vector<InodeNumber> inodes, match_inodes(staging, entries, {}));
   const ChunkMap counted(entries);
   ICBD_ASSIGN(const Bytes bytes,
               read_file(repository.pending_map_path(image, number), pending_map_bytes));

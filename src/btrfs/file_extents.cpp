@@ -1,20 +1,16 @@
 #include "icbd/btrfs/file_extents.h"
 
 #include <endian.h>
-#include <fmt/format.h>
-#include <linux/btrfs.h>
 #include <linux/btrfs_tree.h>
-#include <sys/ioctl.h>
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 #include <span>
 #include <vector>
 
 #include "icbd/base/bytes.h"
 
-#include "describe.h"
+#include "tree_search.h"
 
 namespace icbd::btrfs {
 namespace {
@@ -82,59 +78,21 @@ FileExtent decode(std::uint64_t offset, std::span<const std::byte> item) {
   return extent;
 }
 
-// The arguments of one search and the kernel's answer behind them. btrfs_ioctl_search_args_v2 ends
-// in a flexible array, which C++ does not have.
-class Search {
- public:
-  // Items of the inode that begin in [from, end).
-  Status run(int fd, InodeNumber inode, std::uint64_t from, std::uint64_t end) {
-    btrfs_ioctl_search_args_v2 arguments{};
-    btrfs_ioctl_search_key& key = arguments.key;
-    key.tree_id = 0;  // the subvolume of `fd`
-    key.min_objectid = key.max_objectid = inode.value();
-    key.min_type = key.max_type = BTRFS_EXTENT_DATA_KEY;
-    key.min_offset = from;
-    key.max_offset = end - 1;
-    key.max_transid = std::numeric_limits<std::uint64_t>::max();
-    key.nr_items = std::numeric_limits<std::uint32_t>::max();
-    arguments.buf_size = buffer_size;
-    std::memcpy(buffer_.data(), &arguments, sizeof arguments);
-    if (ioctl(fd, BTRFS_IOC_TREE_SEARCH_V2, buffer_.data()) < 0)
-      return fail_errno(
-          fmt::format("list the extents of inode {} of {}", inode.value(), describe(fd)));
-    std::memcpy(&arguments, buffer_.data(), sizeof arguments);
-    found_ = arguments.key.nr_items;
-    return {};
-  }
-
-  std::uint32_t found() const { return found_; }
-  std::span<const std::byte> items() const {
-    return std::as_bytes(std::span(buffer_)).subspan(sizeof(btrfs_ioctl_search_args_v2));
-  }
-
- private:
-  std::vector<std::uint64_t> buffer_ = std::vector<std::uint64_t>(
-      (sizeof(btrfs_ioctl_search_args_v2) + buffer_size) / sizeof(std::uint64_t));
-  std::uint32_t found_ = 0;
-};
-
 }  // namespace
 
 Result<std::vector<FileExtent>> file_extents(int fd, InodeNumber inode, ByteRange window) {
   Layout layout(window);
-  Search search;
+  TreeSearch search(buffer_size);
   std::uint64_t from = window.offset - std::min(window.offset, longest_extent);
   while (from < window.end()) {
-    ICBD_TRY(search.run(fd, inode, from, window.end()));
-    if (search.found() == 0) break;
-    std::span<const std::byte> rest = search.items();
-    for (std::uint32_t i = 0; i < search.found(); ++i) {
-      btrfs_ioctl_search_header header{};
-      std::memcpy(&header, rest.data(), sizeof header);
-      layout.add(decode(header.offset, rest.subspan(sizeof header, header.len)));
-      rest = rest.subspan(sizeof header + header.len);
-      from = header.offset + 1;
-    }
+    const TreeSearch::Range range{
+        .first = {inode.value(), BTRFS_EXTENT_DATA_KEY, from},
+        .last = {inode.value(), BTRFS_EXTENT_DATA_KEY, window.end() - 1}};
+    ICBD_ASSIGN(const std::uint32_t found, search.run(fd, range, [&](const TreeItem& item) {
+      layout.add(decode(item.offset, item.data));
+      from = item.offset + 1;
+    }));
+    if (found == 0) break;
   }
   return layout.take();
 }

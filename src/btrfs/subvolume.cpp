@@ -70,6 +70,8 @@ Result<SubvolumeInfo> subvolume_info(int fd) {
   info.received_uuid = uuid_from(kernel.received_uuid);
   info.generation = kernel.ctransid;
   info.send_transaction = kernel.stransid;
+  info.creation = kernel.otransid;
+  info.receipt = kernel.rtransid;
   info.created = {static_cast<std::int64_t>(kernel.otime.sec), kernel.otime.nsec};
   // The flags of the root item, where 1 is read-only; in the SETFLAGS ioctl it would be 2.
   info.read_only = (kernel.flags & 1) != 0;

@@ -43,6 +43,7 @@ replicator::ReplicatorOptions options_of(const config::Cache& configuration) {
           .offline_after = configuration.offline_after,
           .fill = fill_policy(configuration.fill),
           .fill_threshold = configuration.fill_threshold,
+          .transfer = replicator::transfer_mode(configuration.transfer),
           .bandwidth_limit = configuration.bandwidth_limit,
           .space_reserve = configuration.space_reserve,
           .expected_source = configuration.master_repository,

@@ -35,6 +35,10 @@ json to_json(const replicator::ArrivalProgress& progress) {
               {"waiting_readers", progress.waiting_readers},
               {"filling", progress.filling},
               {"failure", nullptr}};
+  if (!progress.transfer_why.empty()) {
+    object["transfer"] = replicator::to_string(progress.transfer);
+    object["transfer_why"] = progress.transfer_why;
+  }
   if (!progress.failure.empty()) object["failure"] = progress.failure;
   if (progress.filling && progress.rate_bytes_per_second != 0)
     object["eta_seconds"] = progress.bytes_pending / progress.rate_bytes_per_second;

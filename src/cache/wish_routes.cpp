@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <thread>
 
 #include "icbd/base/limits.h"
+#include "icbd/config/config.h"
 
 namespace icbd::cache {
 namespace {
@@ -64,18 +66,32 @@ Result<std::string> read_reason(const json& body) {
   return found->get<std::string>();
 }
 
+Status read_transfer(const json& value, catalog::Subscription& subscription) {
+  if (!value.is_string() ||
+      std::ranges::find(config::transfer_modes, value.get<std::string>()) ==
+          config::transfer_modes.end())
+    return fail(ErrorCode::invalid_argument,
+                R"(transfer has to be "auto", "extents" or "stream")");
+  subscription.transfer = value.get<std::string>();
+  return {};
+}
+
 Result<catalog::Subscription> read_subscription(const std::string& image, const json& body) {
   catalog::Subscription subscription{.image = image};
   const auto latest = body.is_object() ? body.find("latest") : body.end();
   const auto tag = body.is_object() ? body.find("tag") : body.end();
-  if (body.is_object() && body.size() == 1 && latest != body.end() &&
-      latest->is_number_unsigned() && latest->get<std::uint64_t>() <= UINT32_MAX)
+  const auto transfer = body.is_object() ? body.find("transfer") : body.end();
+  if (transfer != body.end()) ICBD_TRY(read_transfer(*transfer, subscription));
+  const std::size_t expected = transfer == body.end() ? 1 : 2;
+  if (latest != body.end() && body.size() == expected && latest->is_number_unsigned() &&
+      latest->get<std::uint64_t>() <= UINT32_MAX)
     subscription.latest = latest->get<std::uint32_t>();
-  else if (body.is_object() && body.size() == 1 && tag != body.end() && tag->is_string())
+  else if (tag != body.end() && body.size() == expected && tag->is_string())
     subscription.tag = tag->get<std::string>();
   else
     return fail(ErrorCode::invalid_argument,
-                R"(the request needs a body: {"latest": NUMBER} or {"tag": "…"})");
+                R"(the request needs a body: {"latest": NUMBER} or {"tag": "…"}, and may say )"
+                R"("transfer")");
   return subscription;
 }
 
@@ -147,6 +163,8 @@ json to_json(const replicator::SubscriptionStatus& status, bool offline) {
     description["wanted"].push_back(name_of(version));
   if (status.subscription.latest != 0) description["latest"] = status.subscription.latest;
   if (!status.subscription.tag.empty()) description["tag"] = status.subscription.tag;
+  if (!status.subscription.transfer.empty())
+    description["transfer"] = status.subscription.transfer;
   if (!status.error.empty()) description["error"] = status.error;
   return description;
 }

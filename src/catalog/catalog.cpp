@@ -251,18 +251,17 @@ Status Catalog::set_state(VersionSerial serial, VersionState state) {
   return database_->commit_change(transaction);
 }
 
-Status Catalog::set_shaped(VersionSerial serial, std::optional<VersionSerial> parent) {
+Status Catalog::begin_arrival(VersionSerial serial, std::optional<VersionSerial> parent) {
   const std::lock_guard lock(database_->mutex);
   Connection& connection = *database_->connection;
   ICBD_ASSIGN(Transaction transaction, Transaction::begin(connection));
   ICBD_ASSIGN(const Version version, require_version(connection, serial));
   if (version.state == VersionState::complete)
     return fail(ErrorCode::invalid_argument,
-                fmt::format("{} is {}: only an arriving version has a shape",
-                            describe(version.facts), to_string(version.state)));
+                fmt::format("{} is complete: it does not arrive", describe(version.facts)));
+  if (parent) ICBD_TRY(require_version(connection, *parent));
   if (version.state != VersionState::arriving)
     ICBD_TRY(update_state(connection, serial, VersionState::arriving));
-  if (parent) ICBD_TRY(require_version(connection, *parent));
   ICBD_TRY(update_shaped(connection, serial, parent));
   return database_->commit_change(transaction);
 }

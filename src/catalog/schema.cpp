@@ -17,7 +17,7 @@ namespace {
 constexpr std::int64_t application_id = 0x69636264;
 
 // Step n brings schema n to schema n + 1. Steps that were released are never edited.
-constexpr std::array<std::string_view, 5> migrations = {R"sql(
+constexpr std::array<std::string_view, 6> migrations = {R"sql(
   CREATE TABLE node (
     only_row      INTEGER PRIMARY KEY CHECK (only_row = 1),
     uuid          BLOB    NOT NULL CHECK (length(uuid) = 16),
@@ -122,6 +122,10 @@ constexpr std::array<std::string_view, 5> migrations = {R"sql(
     id   INTEGER PRIMARY KEY AUTOINCREMENT CHECK (id < 2147483648),
     name TEXT    NOT NULL UNIQUE
   ) STRICT;
+)sql",
+                                                        R"sql(
+  -- How its versions are to come; empty: as the cache is configured.
+  ALTER TABLE subscriptions ADD COLUMN transfer TEXT NOT NULL DEFAULT '';
 )sql"};
 
 Result<std::int64_t> read_number(Connection& connection, std::string_view sql) {

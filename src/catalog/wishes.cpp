@@ -132,13 +132,15 @@ Status Catalog::replace_tags(const std::vector<Tag>& tags) {
 Result<std::vector<Subscription>> Catalog::subscriptions() const {
   const std::lock_guard lock(database_->mutex);
   ICBD_ASSIGN(Query query, database_->connection->query(
-                               "SELECT image, latest, tag FROM subscriptions ORDER BY image"));
+                               "SELECT image, latest, tag, transfer FROM subscriptions ORDER BY image"));
   std::vector<Subscription> subscriptions;
   while (true) {
     ICBD_ASSIGN(const bool found, query.step());
     if (!found) return subscriptions;
-    subscriptions.push_back(
-        {.image = query.text(0), .latest = query.number<std::uint32_t>(1), .tag = query.text(2)});
+    subscriptions.push_back({.image = query.text(0),
+                             .latest = query.number<std::uint32_t>(1),
+                             .tag = query.text(2),
+                             .transfer = query.text(3)});
   }
 }
 
@@ -151,9 +153,11 @@ Status Catalog::set_subscription(const Subscription& subscription) {
                             subscription.image));
   const std::lock_guard lock(database_->mutex);
   ICBD_ASSIGN(Query query,
-              database_->connection->query(
-                  "INSERT OR REPLACE INTO subscriptions (image, latest, tag) VALUES (?, ?, ?)"));
-  return query.bind(subscription.image, subscription.latest, subscription.tag).run();
+              database_->connection->query("INSERT OR REPLACE INTO subscriptions "
+                                           "(image, latest, tag, transfer) VALUES (?, ?, ?, ?)"));
+  return query
+      .bind(subscription.image, subscription.latest, subscription.tag, subscription.transfer)
+      .run();
 }
 
 Status Catalog::remove_subscription(const std::string& image) {

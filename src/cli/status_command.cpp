@@ -47,7 +47,10 @@ std::string describe_arrival(const json& version) {
     description += "  " + phase;
   if (const std::string failure = text(progress, "failure"); !failure.empty())
     description += ": " + failure;
-  return line("arriving", description);
+  description = line("arriving", description);
+  if (const std::string why = text(progress, "transfer_why"); !why.empty())
+    description += line("", fmt::format("as {}: {}", text(progress, "transfer"), why));
+  return description;
 }
 
 std::string describe_followed(const json& master) {

@@ -16,16 +16,20 @@ struct SubscribeOptions {
   std::string image;
   std::optional<unsigned> latest;
   std::optional<std::string> tag;
+  std::optional<std::string> transfer;
 };
 
 std::string path_of(const std::string& image) {
   return fmt::format("/api/subscriptions/{}", image);
 }
 
-// "latest 2", "tag stable"
+// "latest 2", "tag stable, as stream"
 std::string describe_wish(const json& subscription) {
-  if (const std::string tag = text(subscription, "tag"); !tag.empty()) return "tag " + tag;
-  return fmt::format("latest {}", number(subscription, "latest"));
+  std::string wish = fmt::format("latest {}", number(subscription, "latest"));
+  if (const std::string tag = text(subscription, "tag"); !tag.empty()) wish = "tag " + tag;
+  if (const std::string transfer = text(subscription, "transfer"); !transfer.empty())
+    wish += ", as " + transfer;
+  return wish;
 }
 
 std::string describe_lag(const json& subscription) {
@@ -57,6 +61,7 @@ Status subscribe(const Context& context, const SubscribeOptions& options) {
   } else {
     wish["latest"] = options.latest.value_or(1);
   }
+  if (options.transfer) wish["transfer"] = *options.transfer;
   ICBD_ASSIGN(const json answer, context.server.put(path_of(options.image), wish));
   if (context.json)
     print_json(context.terminal, answer);
@@ -108,6 +113,9 @@ Action define_subscribe(Arguments& arguments) {
                    "Its N newest versions; 1 if not said");
   arguments.option("--tag", word_tag, options->tag, "The version of this tag");
   arguments.exclude("--latest", "--tag");
+  arguments.option("--transfer", word_text, options->transfer,
+                   "How its versions come: auto, extents or stream; as the cache is configured if "
+                   "not said");
   return AskServer([options](const Context& context) { return subscribe(context, *options); });
 }
 

@@ -109,6 +109,10 @@ fill = "on-read"
 # what only looks at names or at the beginnings of files does not have everything fetched. Bytes,
 # or "1 MiB".
 fill_threshold = "1 MiB"
+# How the bytes of a version come in the background: "extents" are what is missing and nothing else;
+# "stream" is the master's btrfs send of all that the version has beside the one before; "auto"
+# takes whichever was measured to be faster for files of that number and size.
+transfer = "auto"
 # Bytes a second that are fetched in the background, or "10 MiB"; 0: no limit. What somebody waits
 # for is not limited.
 bandwidth_limit = 0

@@ -68,6 +68,7 @@ std::vector<Key> keys_of(Cache& cache) {
       reloadable({"fetch", "offline_after", DurationTarget{&cache.offline_after, 0ms, 24h}}),
       reloadable({"fetch", "fill", ChoiceTarget{&cache.fill, fill_modes}}),
       reloadable({"fetch", "fill_threshold", SizeTarget{&cache.fill_threshold, largest_size}}),
+      reloadable({"fetch", "transfer", ChoiceTarget{&cache.transfer, transfer_modes}}),
       reloadable({"fetch", "bandwidth_limit", SizeTarget{&cache.bandwidth_limit, largest_size}}),
       {"fetch", "codec", CodecTarget{&cache.packing}},
       {"policy", "device_nodes", FlagTarget{&cache.allow_device_nodes}},

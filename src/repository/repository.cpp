@@ -171,7 +171,6 @@ Status Repository::commit_landing(const catalog::Version& version) {
   ICBD_ASSIGN(const catalog::Version known, catalog_->version(version.serial));
   if (known.state != catalog::VersionState::complete) {
     ICBD_ASSIGN(const unique_fd root, open_file(staging, O_RDONLY | O_DIRECTORY));
-    ICBD_TRY(btrfs::sync_filesystem(root.get()));
     ICBD_TRY(seal(root.get(), facts));
     ICBD_TRY(btrfs::sync_filesystem(root.get()));
     ICBD_TRY(write_facts(Layout(directory_).facts(facts.image, facts.number), {.facts = facts}));

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "icbd/base/limits.h"
+#include "icbd/btrfs/send.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/manifest/page_store.h"
 
@@ -26,6 +27,8 @@ constexpr std::size_t open_versions_max = 8;
 constexpr std::size_t open_entries_max = 200'000;
 // Descriptors of each open version.
 constexpr std::size_t open_files_max = 32;
+// With compressed extents as they lie on the disk.
+constexpr std::uint32_t stream_protocol = 2;
 // One answer is held in memory as a whole.
 constexpr std::size_t pages_bytes_max = limits::manifest_root;
 
@@ -211,6 +214,27 @@ Status RepositorySource::extents(const Digest& manifest, std::span<const Extent>
   return read_extents(*files, version->open_files(), extents,
                       {.disk = disk_.get(), .once = &version->read_once(), .priority = priority},
                       received);
+}
+
+Status RepositorySource::stream(const StreamRequest& request,
+                                const std::function<Status(ByteView)>& data) {
+  ICBD_ASSIGN(const auto version, open(request.manifest));
+  const auto& facts = version->version().facts;
+  btrfs::SendOptions options{.protocol = stream_protocol, .compressed_data = true};
+  unique_fd parent_root;
+  if (request.parent) {
+    ICBD_ASSIGN(const auto versions, repository_.catalog().versions(facts.image));
+    const auto parent = std::ranges::find_if(versions, [&](const Version& other) {
+      return other.state == VersionState::complete && other.facts.uuid == *request.parent;
+    });
+    if (parent == versions.end())
+      return fail(ErrorCode::not_found,
+                  fmt::format("{} has no version {} here that it could be sent against",
+                              facts.image, request.parent->to_string()));
+    ICBD_ASSIGN(parent_root, repository_.open_version(facts.image, parent->facts.number));
+    options.parent_root_fd = parent_root.get();
+  }
+  return btrfs::send(version->root_fd(), options, data);
 }
 
 }  // namespace icbd::source

@@ -29,7 +29,7 @@ std::uint64_t checksum(std::span<const std::byte, frame_header_size> header,
 
 bool is_known(std::uint16_t type) {
   return type >= static_cast<std::uint16_t>(FrameType::hello) &&
-         type <= static_cast<std::uint16_t>(FrameType::error);
+         type <= static_cast<std::uint16_t>(FrameType::stream_end);
 }
 
 }  // namespace
@@ -108,6 +108,7 @@ bool ends_reply(const FrameHeader& header) {
     case FrameType::hello_reply:
     case FrameType::shape_end:
     case FrameType::extents_end:
+    case FrameType::stream_end:
     case FrameType::error:
       return true;
     case FrameType::catalog_reply:

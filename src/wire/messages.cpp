@@ -307,6 +307,23 @@ Result<source::ShapeBegin> decode_shape_begin(ByteView payload) {
   return begin;
 }
 
+Bytes encode(const source::StreamRequest& request) {
+  ByteWriter writer;
+  writer.write_digest(request.manifest);
+  write_optional(writer, request.parent, [&](const Uuid& parent) { writer.write_uuid(parent); });
+  return writer.take();
+}
+
+Result<source::StreamRequest> decode_stream_request(ByteView payload) {
+  ByteReader reader(payload);
+  source::StreamRequest request;
+  request.manifest = reader.read_digest();
+  if (!read_optional(reader, request.parent, [&] { return reader.read_uuid(); }) ||
+      !reader.complete())
+    return malformed("stream request");
+  return request;
+}
+
 Bytes encode(const PagesRequest& request) {
   ByteWriter writer;
   writer.write_digest(request.manifest);

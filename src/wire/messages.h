@@ -78,6 +78,9 @@ Result<PagesRequest> decode_pages_request(ByteView payload);
 Bytes encode_pages_reply(std::span<const Bytes> pages);
 Result<std::vector<Bytes>> decode_pages_reply(ByteView payload, std::size_t expected);
 
+Bytes encode(const source::StreamRequest& request);
+Result<source::StreamRequest> decode_stream_request(ByteView payload);
+
 struct ExtentsRequest {
   Digest manifest;
   source::Priority priority = source::Priority::demand;

@@ -120,6 +120,7 @@ struct RemoteSource::State {
   Channel control{ChannelKind::control, environment};
   Channel demand{ChannelKind::demand, environment};
   Channel bulk{ChannelKind::bulk, environment};
+  Channel streams{ChannelKind::bulk, environment};
 };
 
 RemoteSource::RemoteSource(Connector connector, RemoteSourceOptions options, Logger logger)
@@ -134,6 +135,7 @@ void RemoteSource::stop() {
   state_->control.stop();
   state_->demand.stop();
   state_->bulk.stop();
+  state_->streams.stop();
 }
 
 Result<std::optional<source::CatalogSnapshot>> RemoteSource::catalog(
@@ -201,6 +203,20 @@ Status RemoteSource::extents(const Digest& manifest, std::span<const source::Ext
   const std::lock_guard lock(state_->mutex);
   state_->packing = std::move(*packing);
   return {};
+}
+
+Status RemoteSource::stream(const source::StreamRequest& request,
+                            const std::function<Status(ByteView)>& data) {
+  ICBD_ASSIGN(Reply reply, state_->streams.ask(FrameType::stream, encode(request)));
+  while (true) {
+    ICBD_ASSIGN(const IncomingFrame frame, reply.next());
+    if (frame.header.type == FrameType::stream_end) return {};
+    if (frame.header.type != FrameType::stream_data)
+      return unexpected_type(reply, frame, "a stream");
+    state_->bytes_unpacked.fetch_add(frame.payload.size(), std::memory_order_relaxed);
+    // The master would go on sending: it hears of it by the end of the connection.
+    if (const Status taken = data(frame.payload); !taken) return reply.refuse(taken.error());
+  }
 }
 
 std::uint64_t RemoteSource::bytes_received() const {

@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <functional>
 #include <optional>
+
+#include "icbd/base/clock.h"
 
 #include "address.h"
 #include "extent_stream.h"
 #include "frame_socket.h"
 #include "messages.h"
+#include "pace.h"
 #include "packing_sender.h"
 
 namespace icbd::wire {
@@ -38,11 +42,13 @@ std::vector<codec::Candidate> candidates_for(const Hello& peer) {
   return candidates;
 }
 
-// A shape comes in pieces as small as a pipe's buffer: they are put together into larger frames.
-class ShapeSender {
+// What the kernel sends comes in pieces as small as a pipe's buffer: they are put together into
+// larger frames. `sent` is called after each.
+class PieceSender {
  public:
-  ShapeSender(PackingSender& sender, std::uint32_t request_id)
-      : sender_(sender), request_id_(request_id) {}
+  PieceSender(PackingSender& sender, FrameType type, std::uint32_t request_id,
+              std::function<void()> sent = {})
+      : sender_(sender), type_(type), request_id_(request_id), sent_(std::move(sent)) {}
 
   Status add(ByteView piece) {
     while (!piece.empty()) {
@@ -56,14 +62,17 @@ class ShapeSender {
 
   Status flush() {
     if (waiting_.empty()) return {};
-    ICBD_TRY(sender_.send({.type = FrameType::shape_data, .request_id = request_id_}, waiting_));
+    ICBD_TRY(sender_.send({.type = type_, .request_id = request_id_}, waiting_));
     waiting_.clear();
+    if (sent_) sent_();
     return {};
   }
 
  private:
   PackingSender& sender_;
+  const FrameType type_;
   const std::uint32_t request_id_;
+  const std::function<void()> sent_;
   Bytes waiting_;
 };
 
@@ -85,6 +94,7 @@ class Session {
   Status answer_shape(const IncomingFrame& request);
   Status answer_pages(const IncomingFrame& request);
   Status answer_extents(const IncomingFrame& request);
+  Status answer_stream(const IncomingFrame& request);
   Status send_whole(FrameType type, std::uint32_t request_id, ByteView payload);
   Status send_error(std::uint32_t request_id, const Error& error);
 
@@ -146,6 +156,8 @@ Status Session::answer(const IncomingFrame& request) {
       return answer_pages(request);
     case FrameType::extents:
       return answer_extents(request);
+    case FrameType::stream:
+      return answer_stream(request);
     default:
       return fail(ErrorCode::corrupt, fmt::format("a frame of type {} is not a request",
                                                   static_cast<unsigned>(request.header.type)));
@@ -167,7 +179,7 @@ Status Session::answer_catalog(const IncomingFrame& request) {
 Status Session::answer_shape(const IncomingFrame& request) {
   ICBD_ASSIGN(const source::ShapeRequest asked, decode_shape_request(request.payload));
   const std::uint32_t id = request.header.request_id;
-  ShapeSender sender(*sender_, id);
+  PieceSender sender(*sender_, FrameType::shape_data, id);
   Status sent;  // what the sink saw of the connection, apart from what the source says
   const source::ShapeSink sink{.begin =
                                    [&](const source::ShapeBegin& begin) {
@@ -200,6 +212,28 @@ Status Session::answer_pages(const IncomingFrame& request) {
 Status Session::answer_extents(const IncomingFrame& request) {
   ICBD_ASSIGN(const ExtentsRequest asked, decode_extents_request(request.payload));
   return extents_->answer(request.header.request_id, asked);
+}
+
+// From this thread: nothing else is asked for on a connection with a stream.
+Status Session::answer_stream(const IncomingFrame& request) {
+  ICBD_ASSIGN(const source::StreamRequest asked, decode_stream_request(request.payload));
+  const std::uint32_t id = request.header.request_id;
+  const SystemClock clock;
+  Pacer pacer;
+  PieceSender sender(*sender_, FrameType::stream_data, id, [&] {
+    const auto now = clock.now();
+    if (!pacer.is_due(now)) return;
+    const auto sample = socket_.link_sample();
+    if (!sample) return;
+    if (const auto rate = pacer.update(now, *sample)) socket_.limit_rate(*rate);
+  });
+  Status sent;  // what was seen of the connection, apart from what the source says
+  const Status done =
+      source_.stream(asked, [&](ByteView piece) { return sent = sender.add(piece); });
+  ICBD_TRY(sent);
+  if (!done) return send_error(id, done.error());
+  ICBD_TRY(sender.flush());
+  return socket_.send({.type = FrameType::stream_end, .request_id = id});
 }
 
 Status Session::send_whole(FrameType type, std::uint32_t request_id, ByteView payload) {

@@ -79,6 +79,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 6:
       round_trip(payload, decode_pages_request);
+      round_trip(payload, decode_stream_request);
       break;
     case 7:
       fuzz_pages_reply(payload);

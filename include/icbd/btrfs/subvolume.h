@@ -27,6 +27,8 @@ struct SubvolumeInfo {
   std::optional<Uuid> received_uuid;
   std::uint64_t generation = 0;        // ctransid: transaction of the last change
   std::uint64_t send_transaction = 0;  // stransid: the sender's, if received
+  std::uint64_t creation = 0;          // otransid: the transaction that made it
+  std::uint64_t receipt = 0;           // rtransid: of set_received(); 0 if it was not received
   Timestamp created;                   // otime; of a received one, when it was received
   bool read_only = false;
 

@@ -84,6 +84,7 @@ struct Subscription {
   std::string image;  // need not be known yet
   std::uint32_t latest = 0;
   std::string tag = {};
+  std::string transfer = {};  // how its versions are to come; empty: as the cache is configured
   bool operator==(const Subscription&) const = default;
 };
 
@@ -184,9 +185,9 @@ class Catalog {
   Status reserve_number(const std::string& image, VersionNumber number);
   // A change of state forgets the shape; setting the state it has changes nothing.
   Status set_state(VersionSerial serial, VersionState state);
-  // A version that is not here yet is arriving from now on, and its shape is committed; `parent` is
+  // A version that is not complete is arriving from now on, and its shape is committed; `parent` is
   // what it was applied to.
-  Status set_shaped(VersionSerial serial, std::optional<VersionSerial> parent);
+  Status begin_arrival(VersionSerial serial, std::optional<VersionSerial> parent);
   // Back to remote: nothing of it is here any more.
   Status clear_arrival(VersionSerial serial);
 

@@ -25,6 +25,9 @@ namespace icbd::config {
 // What a read of a version that is not here leads to.
 inline constexpr std::array<std::string_view, 3> fill_modes = {"on-read", "demand-only", "never"};
 
+// How the bytes of versions come.
+inline constexpr std::array<std::string_view, 3> transfer_modes = {"auto", "extents", "stream"};
+
 // A directory of the site's own at the root of the view.
 struct ViewDirectory {
   std::string name;
@@ -65,6 +68,7 @@ struct Cache {
   std::chrono::milliseconds offline_after{20'000};     // [fetch] offline_after, seconds (number)
   std::string fill = "on-read";                        // [fetch] fill: one of fill_modes
   std::uint64_t fill_threshold = 1024 * 1024;          // [fetch] fill_threshold
+  std::string transfer = "auto";                       // [fetch] transfer: one of transfer_modes
   std::uint64_t bandwidth_limit = 0;                   // [fetch] bandwidth_limit; 0: none
   std::optional<codec::Setting> packing;               // [fetch] codec; none: "auto"
   std::chrono::milliseconds poll_interval{30'000};     // [master] poll_interval, seconds (number)

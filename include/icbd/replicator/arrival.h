@@ -29,6 +29,7 @@
 #include "icbd/replicator/filler.h"
 #include "icbd/replicator/gated_source.h"
 #include "icbd/replicator/space_gate.h"
+#include "icbd/replicator/transfer_choice.h"
 #include "icbd/repository/repository.h"
 
 namespace icbd::replicator {
@@ -47,6 +48,7 @@ struct LiveOptions {
   std::atomic<std::chrono::milliseconds> offline_after;
   std::atomic<FillPolicy> fill;
   std::atomic<std::uint64_t> fill_threshold;
+  std::atomic<TransferMode> transfer;
 };
 
 // What arrivals share; owned by the replicator and outliving them.
@@ -60,6 +62,8 @@ struct ArrivalContext {
   Executor& demand;  // runs fetches that readers wait for
   Executor& timers;  // runs short tasks at their time
   const LiveOptions& live;
+  // How the bytes of an image's versions are to come.
+  std::function<TransferMode(const std::string& image)> transfer_mode;
   // Readers have brought everything: the version can land without a fill.
   std::function<void(const catalog::Version&)> on_all_here;
 };
@@ -85,10 +89,14 @@ struct ArrivalProgress {
   std::uint64_t rate_bytes_per_second = 0;
   std::uint64_t waiting_readers = 0;
   bool filling = false;
-  std::string failure;  // why it does not go on; empty if it does
+  Transfer transfer = Transfer::extents;  // how its bytes come in the background
+  std::string transfer_why;               // in words; empty before the first fill
+  std::string failure;                    // why it does not go on; empty if it does
 };
 
 struct PendingMap;
+class BulkFill;
+class SharedInodes;
 
 class Arrival : public std::enable_shared_from_this<Arrival> {
  public:
@@ -152,9 +160,13 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
   void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);
-  Result<bool> check_chunks(std::stop_token stop);
-  Status finish_inodes();
+  SharedInodes look_at_shared_inodes() const;
+  Result<bool> check_chunks(const SharedInodes& shared, std::stop_token stop);
+  Status finish_inodes(const SharedInodes& shared);
   void set_phase(ArrivalPhase phase);
+  TransferFacts transfer_facts() const;
+  TransferDecision decide_transfer();
+  Status take_stream(BulkFill& bulk, std::stop_token stop);
 
   ArrivalContext context_;
   std::shared_ptr<Content> content_;
@@ -166,14 +178,24 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::atomic<bool> told_all_here_ = false;
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
-  bool wanted_is_durable_ = false;
   bool abandoned_ = false;
+  // Of Filler::writes(), what is on disk. Nothing was written while staging is as it was synced.
+  std::optional<std::uint64_t> synced_writes_;
+  // What the pending map on disk was written with.
+  struct Mapped {
+    std::uint64_t writes = 0;
+    bool wanted = false;
+    bool operator==(const Mapped&) const = default;
+  };
+  std::optional<Mapped> mapped_;
   std::atomic<std::uint64_t> pending_bytes_ = 0;
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable demand_idle_;
   std::size_t active_demands_ = 0;
   bool demand_closed_ = false;
   ArrivalPhase phase_;
+  TransferDecision transfer_;
+  std::string no_stream_;  // why it cannot be had as a stream, if that was found out
   std::string failure_;
   std::optional<ErrorCode> last_failure_;
   Clock::TimePoint fill_started_;

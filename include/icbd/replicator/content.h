@@ -30,6 +30,7 @@ struct ContentParts {
   std::vector<InodeNumber> inodes;             // of each entry
   std::vector<sendstream::Lineage> lineages;   // of each entry; meant for files
   std::shared_ptr<const LocalVersion> parent;  // null: shaped against nothing
+  bool is_synced = false;                      // staging is durable as it is
 };
 
 class Content {
@@ -41,11 +42,13 @@ class Content {
   const std::vector<manifest::Entry>& entries() const { return parts_.entries; }
   const manifest::Entry& entry(FileIndex file) const { return parts_.entries[file.value()]; }
   InodeNumber inode(FileIndex file) const { return parts_.inodes[file.value()]; }
+  const std::vector<InodeNumber>& inodes() const { return parts_.inodes; }
   // The entry that describes an inode; of hard links, the first.
   std::optional<FileIndex> find(InodeNumber inode) const;
   const std::vector<sendstream::Lineage>& lineages() const { return parts_.lineages; }
   const std::shared_ptr<const LocalVersion>& parent() const { return parts_.parent; }
   manifest::FilePageStore& pages() const { return *parts_.pages; }
+  bool is_synced() const { return parts_.is_synced; }
   ChunkMap& chunks() { return chunks_; }
   const ChunkMap& chunks() const { return chunks_; }
 

@@ -34,6 +34,9 @@ struct ChunkTask {
 };
 
 struct FillCounters {
+  // Changes of staged files; counted when they are made and before their chunks are done, so that
+  // as long as this stays what it was before a sync, all that is done is on disk.
+  std::atomic<std::uint64_t> writes = 0;
   std::atomic<std::uint64_t> bytes_fetched = 0;  // asked for and received
   std::atomic<std::uint64_t> bytes_stored = 0;   // written
   std::atomic<std::uint64_t> bytes_shared = 0;   // reflinked or copied from local versions
@@ -69,6 +72,13 @@ class Filler {
   Status finish_locally(const ChunkTask& task);
   // Asks the source for all tasks in one request.
   Status fetch(std::span<const ChunkTask> tasks, source::Priority priority, OpenForWriting& writer);
+
+  // Bytes that somebody has brought unasked, of a whole chunk; `ranges` of it are new. True if they
+  // are the chunk's: then they are stored. Else nothing has happened.
+  Result<bool> offer(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+                     OpenForWriting& writer);
+  // The staged file's bytes of a chunk, whatever they are.
+  Result<Bytes> staged(const ChunkTask& task) const { return read_chunk(task); }
 
   const FillCounters& counters() const { return counters_; }
 

@@ -35,6 +35,8 @@ class GatedSource final : public source::Source {
   Status extents(const Digest& manifest, std::span<const source::Extent> extents,
                  source::Priority priority,
                  const std::function<Status(const source::ExtentData&)>& received) override;
+  Status stream(const source::StreamRequest& request,
+                const std::function<Status(ByteView)>& data) override;
 
  private:
   source::Source& source_;

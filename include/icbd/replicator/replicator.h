@@ -41,6 +41,7 @@ struct ReplicatorOptions {
   // With on_read: so many bytes of a version must have been read (or all of a smaller one), so that
   // whoever looks at the first bytes of every file does not have every version fetched.
   std::uint64_t fill_threshold = 0;
+  TransferMode transfer = TransferMode::automatic;
   std::uint64_t bandwidth_limit = 0;  // bytes a second in the background; 0: none
   std::uint64_t space_reserve = 0;    // bytes that stay unallocated; 0: see default_reserve()
   // Follow this repository, whatever was followed before.
@@ -133,7 +134,7 @@ class Replicator {
   std::shared_ptr<const OpenedVersion> opened(VersionSerial serial);
   // The same after fetching the shape; retries for fetch_timeout while the source is away.
   using OpenDone = std::function<void(Result<std::shared_ptr<const OpenedVersion>>)>;
-  void open(VersionSerial serial, OpenDone done);
+  void open(VersionSerial serial, OpenDone done) { open(serial, false, std::move(done)); }
   // Somebody has read so much from an arriving version: fills it, as the policy says.
   void note_read(Arrival& arrival, std::uint64_t bytes);
   // Fills an arriving version, whatever the policy says.
@@ -172,6 +173,7 @@ class Replicator {
   struct Opening {
     std::vector<OpenDone> waiting;
     Clock::TimePoint deadline;
+    bool wanted = false;  // all of it
   };
   struct FillWatch {
     std::uint64_t moved = 0;  // bytes, when last looked at
@@ -189,7 +191,7 @@ class Replicator {
   std::vector<catalog::Version> parent_candidates(const catalog::Version& version) const;
   Status fill(VersionSerial serial, std::stop_token stop);
   Status fill_and_land(Arrival& arrival, std::stop_token stop);
-  Status turn_complete(const catalog::Version& version);
+  Status turn_complete(const catalog::Version& version, const Content* arrived);
   std::vector<catalog::Version> newest_of_other_images(const catalog::Version& version) const;
   Result<std::vector<std::shared_ptr<const DigestIndex>>> indexes_for(const Arrival& arrival);
 
@@ -205,6 +207,7 @@ class Replicator {
   void watch_fills();
 
   // replicator_wishes.cpp
+  TransferMode transfer_mode_of(const std::string& image) const;
   bool pursue_wishes();
   enum class Pursuit : std::uint8_t { put_off, opening, on_its_way };
   Pursuit pursue(const catalog::Version& version, FillReason reason);
@@ -219,6 +222,7 @@ class Replicator {
   void look_after_all();
 
   // replicator_open.cpp
+  void open(VersionSerial serial, bool wanted, OpenDone done);
   void forget_one_complete();
   void fetch_shape_of(VersionSerial serial);
   Result<std::shared_ptr<Content>> fetch_content(const catalog::Version& version);

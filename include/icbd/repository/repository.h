@@ -66,9 +66,9 @@ class Repository {
   Result<std::shared_ptr<manifest::FilePageStore>> pages(const std::string& image,
                                                          VersionNumber number, bool create = false);
 
-  // The last steps of a landing, after the caller has drained and closed every writer: syncfs,
-  // received UUID, read-only, sync, facts beside the manifest, catalog commit (complete), rename,
-  // removal of the pending map.
+  // The last steps of a landing, after the caller has drained and closed every writer and synced
+  // what they wrote (metadata may have changed since): received UUID, read-only, sync, facts beside
+  // the manifest, catalog commit (complete), rename, removal of the pending map.
   // Of a version that the catalog calls complete already: the steps after the commit.
   Status commit_landing(const catalog::Version& version);
   // Removes staging subvolume, manifest and pending map; the version is remote again.

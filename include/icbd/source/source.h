@@ -1,7 +1,7 @@
 // Where versions come from.
 //
 // Purpose: the one small interface between a cache and whatever has the versions: catalog, shape,
-// manifest pages, extents. Implementations: RepositorySource (a repository on this node: what a
+// manifest pages, extents, streams. Implementations: RepositorySource (a repository on this node: what a
 // master serves), wire::RemoteSource (a master over the network), later others. One contract suite
 // runs over all of them.
 // Guarantees: thread-safe. Calls block until they are done or fail; `unavailable` means the peer
@@ -59,6 +59,12 @@ struct ShapeSink {
   std::function<Status(ByteView)> data;
 };
 
+// A version with its data, as the kernel sends it.
+struct StreamRequest {
+  Digest manifest;             // which version
+  std::optional<Uuid> parent;  // a complete version that the asker holds; none: in full
+};
+
 // Bytes of one file of a version. At most one chunk long and within one chunk.
 struct Extent {
   FileIndex file;
@@ -99,6 +105,16 @@ class Source {
   // Returns when all were delivered.
   virtual Status extents(const Digest& manifest, std::span<const Extent> extents, Priority priority,
                          const std::function<Status(const ExtentData&)>& received) = 0;
+
+  // The send stream (version 2; extents may come compressed) of a version against one parent, piece
+  // by piece, in order, on the thread that asked, as fast as `data` takes it; an error from it ends
+  // the call. What nobody waits for: it is sent as bulk is. `not_found` if the source has not got
+  // that parent of that version, `unsupported` if it sends no streams.
+  virtual Status stream(const StreamRequest& request, const std::function<Status(ByteView)>& data);
 };
+
+inline Status Source::stream(const StreamRequest&, const std::function<Status(ByteView)>&) {
+  return fail(ErrorCode::unsupported, "this source sends no streams");
+}
 
 }  // namespace icbd::source

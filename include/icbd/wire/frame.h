@@ -24,7 +24,7 @@ namespace icbd::wire {
 
 inline constexpr std::uint32_t frame_magic = 0x64626369;  // "icbd" in memory
 inline constexpr std::size_t frame_header_size = 32;
-inline constexpr std::uint16_t protocol_version = 3;
+inline constexpr std::uint16_t protocol_version = 4;
 
 enum class FrameType : std::uint16_t {
   hello = 1,
@@ -41,6 +41,9 @@ enum class FrameType : std::uint16_t {
   extents_reply = 12,
   extents_end = 13,
   error = 14,  // answers a request in place of its reply
+  stream = 15,
+  stream_data = 16,
+  stream_end = 17,
 };
 
 // Bits of FrameHeader::flags.

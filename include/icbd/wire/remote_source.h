@@ -1,14 +1,16 @@
 // A Source over the network: a master's data service.
 //
-// Purpose: connects when it is first needed and again after a lost connection. Three connections,
+// Purpose: connects when it is first needed and again after a lost connection. Four connections,
 // because the master answers the requests of one in order: control (catalog, shape), demand
-// (pages, demand extents) and bulk, so that a blocked reader is never behind a shape or bulk.
+// (pages, demand extents), bulk, and streams, so that a blocked reader is never behind a shape or
+// bulk, nor the extents of one version behind the stream of another.
 // Several requests are in flight on each; replies are matched by request id.
 // Lifecycle: construct, use from any thread, stop(): calls under way and later ones fail
 // `cancelled` (one that is connecting, when its Connector returns). Destroy when no call is left.
 // Guarantees: thread-safe. Sinks and `received` run on the thread that called; a slow one holds up
 // the other calls of its connection only when reply_queue_bytes are waiting for it. A sink must
-// not call shape() or catalog(), nor `received` extents() of its own priority. A frame with a bad
+// not call shape() or catalog(), nor `received` extents() of its own priority, nor `data` stream().
+// A stream that `data` ends costs its connection: nothing else would stop the master. A frame with a bad
 // checksum, sequence or length closes the connection and fails what was in flight with
 // `unavailable`: it was damaged on the way, and asking again may help. An answer that is whole and
 // still not one to the request is `corrupt`.
@@ -58,6 +60,8 @@ class RemoteSource final : public source::Source {
   Status extents(const Digest& manifest, std::span<const source::Extent> extents,
                  source::Priority priority,
                  const std::function<Status(const source::ExtentData&)>& received) override;
+  Status stream(const source::StreamRequest& request,
+                const std::function<Status(ByteView)>& data) override;
 
   void stop();
   // Bytes of frames, headers included, since construction.

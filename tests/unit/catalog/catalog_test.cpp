@@ -95,7 +95,7 @@ TEST_F(CatalogTest, KeepsEveryFactAcrossOpens) {
   const VersionFacts first = make_facts("win11", 1), second = make_facts("win11", 2);
   const VersionSerial first_serial = add(first);
   const VersionSerial second_serial = add(second, VersionState::arriving);
-  ASSERT_TRUE(catalog_->set_shaped(second_serial, first_serial));
+  ASSERT_TRUE(catalog_->begin_arrival(second_serial, first_serial));
   const std::uint64_t change_number = catalog_->change_number().value();
   reopen();
   const Version complete = catalog_->version("win11", VersionNumber(1)).value();
@@ -219,7 +219,7 @@ TEST_F(CatalogTest, FollowsAnArrivalToItsEnd) {
   const VersionSerial serial = add(make_facts("win11", 2), VersionState::remote);
   ASSERT_TRUE(catalog_->set_state(serial, VersionState::arriving));
   EXPECT_FALSE(catalog_->version(serial)->shaped);
-  ASSERT_TRUE(catalog_->set_shaped(serial, parent));
+  ASSERT_TRUE(catalog_->begin_arrival(serial, parent));
   EXPECT_TRUE(catalog_->version(serial)->shaped);
   ASSERT_TRUE(catalog_->set_state(serial, VersionState::complete));
   const Version version = catalog_->version(serial).value();
@@ -231,7 +231,7 @@ TEST_F(CatalogTest, FollowsAnArrivalToItsEnd) {
 TEST_F(CatalogTest, ForgetsAnArrivalThatIsCleared) {
   const VersionSerial parent = add(make_facts("win11", 1));
   const VersionSerial serial = add(make_facts("win11", 2), VersionState::arriving);
-  ASSERT_TRUE(catalog_->set_shaped(serial, parent));
+  ASSERT_TRUE(catalog_->begin_arrival(serial, parent));
   ASSERT_TRUE(catalog_->clear_arrival(serial));
   EXPECT_EQ(catalog_->version(serial)->state, VersionState::remote);
   EXPECT_FALSE(catalog_->version(serial)->shaped);
@@ -242,15 +242,16 @@ TEST_F(CatalogTest, ForgetsAnArrivalThatIsCleared) {
 TEST_F(CatalogTest, ShapesOnlyWhatIsArriving) {
   const VersionSerial complete = add(make_facts("win11", 1));
   const VersionSerial arriving = add(make_facts("win11", 2), VersionState::arriving);
-  EXPECT_EQ(catalog_->set_shaped(complete, {}).error().code(), ErrorCode::invalid_argument);
-  EXPECT_EQ(catalog_->set_shaped(arriving, VersionSerial(99)).error().code(), ErrorCode::not_found);
-  EXPECT_TRUE(catalog_->set_shaped(arriving, std::nullopt));  // against nothing
+  EXPECT_EQ(catalog_->begin_arrival(complete, {}).error().code(), ErrorCode::invalid_argument);
+  EXPECT_EQ(catalog_->begin_arrival(arriving, VersionSerial(99)).error().code(),
+            ErrorCode::not_found);
+  EXPECT_TRUE(catalog_->begin_arrival(arriving, std::nullopt));  // against nothing
   EXPECT_EQ(catalog_->version(complete)->state, VersionState::complete);
 }
 
 TEST_F(CatalogTest, AShapeMakesARemoteVersionArriving) {
   const VersionSerial remote = add(make_facts("win11", 1), VersionState::remote);
-  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_shaped(remote, std::nullopt)); }), 1u);
+  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->begin_arrival(remote, std::nullopt)); }), 1u);
   EXPECT_EQ(catalog_->version(remote)->state, VersionState::arriving);
   EXPECT_TRUE(catalog_->version(remote)->shaped);
 }
@@ -259,7 +260,7 @@ TEST_F(CatalogTest, KnowsNoOtherSerials) {
   const VersionSerial unknown(99);
   EXPECT_EQ(catalog_->set_state(unknown, VersionState::remote).error().code(),
             ErrorCode::not_found);
-  EXPECT_EQ(catalog_->set_shaped(unknown, {}).error().code(), ErrorCode::not_found);
+  EXPECT_EQ(catalog_->begin_arrival(unknown, {}).error().code(), ErrorCode::not_found);
   EXPECT_EQ(catalog_->clear_arrival(unknown).error().code(), ErrorCode::not_found);
 }
 
@@ -269,7 +270,7 @@ TEST_F(CatalogTest, CountsChangesAndNothingElse) {
   EXPECT_EQ(changes([&] { serial = add(make_facts("win11", 1), VersionState::remote); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::remote)); }), 0u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::arriving)); }), 1u);
-  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_shaped(serial, {})); }), 1u);
+  EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->begin_arrival(serial, {})); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->set_state(serial, VersionState::complete)); }), 1u);
   EXPECT_EQ(changes([&] { ASSERT_TRUE(catalog_->versions()); }), 0u);
 }

@@ -160,7 +160,7 @@ TEST_F(MigrationTest, KilledAtAnyStatementItIsAsBeforeOrDone) {
     std::filesystem::copy_file(golden, file_);
     ended = open_and_be_killed(statement);
     EXPECT_EQ(sql("PRAGMA integrity_check"), "ok");
-    const bool done = sql("PRAGMA user_version") == "5";
+    const bool done = sql("PRAGMA user_version") == "6";
     EXPECT_EQ(sql("SELECT count(*) FROM pragma_table_info('node')"), done ? "4" : "3");
     EXPECT_EQ(sql("SELECT count(*) FROM sqlite_schema "
                   "WHERE name IN ('followed_source', 'adoptions')"),

@@ -26,7 +26,7 @@ TEST_F(SchemaTest, MakesADurableDatabaseForItsOwnerOnly) {
   open();
   EXPECT_EQ(sql("PRAGMA journal_mode"), "wal");
   EXPECT_EQ(sql("PRAGMA application_id"), std::to_string(0x69636264));
-  EXPECT_EQ(sql("PRAGMA user_version"), "5");
+  EXPECT_EQ(sql("PRAGMA user_version"), "6");
   struct stat status{};
   ASSERT_EQ(stat(file_.c_str(), &status), 0);
   EXPECT_EQ(status.st_mode & 07777, 0600u);

@@ -156,11 +156,12 @@ TEST_F(WishesTest, TheObserverHearsOfWhatOthersCanSee) {
 
 TEST_F(WishesTest, AnImageHasOneSubscription) {
   ASSERT_TRUE(catalog_->set_subscription({.image = "win11", .latest = 2}));
-  ASSERT_TRUE(catalog_->set_subscription({.image = "later", .tag = "stable"}));
+  ASSERT_TRUE(
+      catalog_->set_subscription({.image = "later", .tag = "stable", .transfer = "stream"}));
   ASSERT_TRUE(catalog_->set_subscription({.image = "win11", .tag = "current"}));
   reopen();
   EXPECT_THAT(catalog_->subscriptions().value(),
-              ElementsAre(Subscription{.image = "later", .tag = "stable"},
+              ElementsAre(Subscription{.image = "later", .tag = "stable", .transfer = "stream"},
                           Subscription{.image = "win11", .tag = "current"}));
   ASSERT_TRUE(catalog_->remove_subscription("later"));
   EXPECT_EQ(catalog_->remove_subscription("later").error().code(), ErrorCode::not_found);

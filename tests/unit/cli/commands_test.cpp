@@ -257,6 +257,8 @@ TEST_F(CommandsTest, SubscribesToTheLatestOrToATag) {
   EXPECT_EQ(server.last_body(), (json{{"latest", 3}}));
   EXPECT_EQ(run({"subscribe", "win11", "--tag", "stable"}), exit_done);
   EXPECT_EQ(server.last_body(), (json{{"tag", "stable"}}));
+  EXPECT_EQ(run({"subscribe", "win11", "--tag", "stable", "--transfer", "stream"}), exit_done);
+  EXPECT_EQ(server.last_body(), (json{{"tag", "stable"}, {"transfer", "stream"}}));
   EXPECT_EQ(run({"subscribe", "win11", "--tag", "stable", "--latest", "3"}), exit_usage);
   EXPECT_EQ(run({"subscribe", "win11", "--latest", "0"}), exit_usage);
   server.on("DELETE /api/subscriptions/win11", json::object());

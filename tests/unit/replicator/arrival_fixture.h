@@ -85,6 +85,22 @@ class FaultySource final : public source::Source {
     });
   }
 
+  Status stream(const source::StreamRequest& request,
+                const std::function<Status(ByteView)>& data) override {
+    ++streams_asked;
+    if (away_) return fail(ErrorCode::unavailable, "away");
+    if (stream_fails) return std::unexpected(*stream_fails);
+    std::uint64_t sent = 0;
+    return real_.stream(request, [&](ByteView piece) -> Status {
+      if (on_stream) ICBD_TRY(on_stream(sent));
+      sent += piece.size();
+      if (!damage_stream) return data(piece);
+      Bytes damaged(piece.begin(), piece.end());
+      damage_stream(damaged);
+      return data(damaged);
+    });
+  }
+
   void hold(source::Priority priority, bool held) {
     {
       const std::lock_guard lock(mutex_);
@@ -98,10 +114,15 @@ class FaultySource final : public source::Source {
 
   std::atomic<int> extents_served = 0;
   std::atomic<int> shapes_served = 0;
+  std::atomic<int> streams_asked = 0;
   // To be set before the replicator starts, or while no call is under way.
   std::function<void(source::CatalogSnapshot&)> rewrite_catalog;
   std::function<Bytes(const source::ShapeBegin&, ByteView)> rewrite_shape;
   std::function<void(const source::Extent&)> on_extent;
+  // Instead of a stream; before each piece of one, with how much came before; what becomes of it.
+  std::optional<Error> stream_fails;
+  std::function<Status(std::uint64_t)> on_stream;
+  std::function<void(Bytes&)> damage_stream;
 
  private:
   source::Source& real_;

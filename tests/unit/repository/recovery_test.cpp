@@ -144,7 +144,7 @@ TEST_F(RecoveryTest, WhatIsLeftOfARemoteVersionIsRemoved) {
 
 TEST_F(RecoveryTest, AnArrivalGoesOn) {
   const VersionSerial serial = add_version(VersionState::arriving);
-  ASSERT_TRUE(repository_->catalog().set_shaped(serial, std::nullopt));
+  ASSERT_TRUE(repository_->catalog().begin_arrival(serial, std::nullopt));
   ASSERT_TRUE(btrfs::create_subvolume(staging()));
   make_manifest();
   make_pending_map();
@@ -158,7 +158,7 @@ TEST_F(RecoveryTest, AnArrivalGoesOn) {
 
 TEST_F(RecoveryTest, AnArrivalWhoseStagingIsGoneBeginsAnew) {
   const VersionSerial serial = add_version(VersionState::arriving);
-  ASSERT_TRUE(repository_->catalog().set_shaped(serial, std::nullopt));
+  ASSERT_TRUE(repository_->catalog().begin_arrival(serial, std::nullopt));
   make_manifest();
   make_pending_map();
   reopen();
@@ -169,7 +169,7 @@ TEST_F(RecoveryTest, AnArrivalWhoseStagingIsGoneBeginsAnew) {
 
 TEST_F(RecoveryTest, AnArrivalWhoseStagingIsNoSubvolumeBeginsAnew) {
   const VersionSerial serial = add_version(VersionState::arriving);
-  ASSERT_TRUE(repository_->catalog().set_shaped(serial, std::nullopt));
+  ASSERT_TRUE(repository_->catalog().begin_arrival(serial, std::nullopt));
   std::filesystem::create_directory(staging());
   make_manifest();
   reopen();
@@ -180,7 +180,7 @@ TEST_F(RecoveryTest, AnArrivalWhoseStagingIsNoSubvolumeBeginsAnew) {
 
 TEST_F(RecoveryTest, AnArrivalWithoutItsManifestBeginsAnew) {
   const VersionSerial serial = add_version(VersionState::arriving);
-  ASSERT_TRUE(repository_->catalog().set_shaped(serial, std::nullopt));
+  ASSERT_TRUE(repository_->catalog().begin_arrival(serial, std::nullopt));
   ASSERT_TRUE(btrfs::create_subvolume(staging()));
   reopen();
   EXPECT_EQ(state_of(serial), VersionState::remote);

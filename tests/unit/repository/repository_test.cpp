@@ -29,7 +29,7 @@ class LandingTest : public RepositoryTest {
     EXPECT_TRUE(btrfs::create_subvolume(staging()));
     EXPECT_TRUE(replace_file(staging() / "file", as_bytes("content")));
     EXPECT_TRUE(replace_file(pending_map(), as_bytes("pending")));
-    EXPECT_TRUE(catalog.set_shaped(*serial, std::nullopt));
+    EXPECT_TRUE(catalog.begin_arrival(*serial, std::nullopt));
     return *catalog.version(*serial);
   }
   std::filesystem::path staging() const {

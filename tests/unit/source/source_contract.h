@@ -13,6 +13,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -182,6 +183,28 @@ class SourceContract : public harness::BtrfsTest {
     ICBD_TRY(source_->shape(request, sink));
     EXPECT_TRUE(decoder.finish()) << decoder.finish().error().message();
     return shape;
+  }
+
+  // The bytes that a stream writes to a file; "" for what it writes under other names.
+  Result<std::map<std::string, Bytes>> read_stream(const StreamRequest& request) {
+    std::map<std::string, Bytes> written;
+    sendstream::Decoder decoder;
+    const Status done = source_->stream(request, [&](ByteView piece) -> Status {
+      decoder.feed(piece);
+      while (true) {
+        ICBD_ASSIGN(const auto command, decoder.next());
+        if (!command) return {};
+        if (const auto* write = std::get_if<sendstream::Write>(&*command)) {
+          Bytes& file = written[write->path];
+          file.resize(std::max<std::size_t>(file.size(), write->offset + write->data.size()));
+          std::ranges::copy(write->data,
+                            file.begin() + static_cast<std::ptrdiff_t>(write->offset));
+        }
+      }
+    });
+    ICBD_TRY(done);
+    ICBD_TRY(decoder.finish());
+    return written;
   }
 
   static Status count_commands(sendstream::Decoder& decoder, int& commands) {
@@ -440,6 +463,45 @@ TYPED_TEST_P(SourceContract, ManyThreadsAskAtOnce) {
   for (int thread = 0; thread < 8; ++thread) threads.emplace_back(work, thread);
 }
 
+TYPED_TEST_P(SourceContract, AStreamInFullHasEveryByte) {
+  const auto written = this->read_stream({.manifest = this->second_.manifest, .parent = {}});
+  ASSERT_TRUE(written) << written.error().message();
+  ASSERT_TRUE(written->contains("disk.raw"));
+  EXPECT_TRUE(written->at("disk.raw") == this->disk_on_disk(2));
+}
+
+TYPED_TEST_P(SourceContract, AStreamAgainstAParentHasWhatIsDifferent) {
+  const auto written =
+      this->read_stream({.manifest = this->second_.manifest, .parent = this->first_.uuid});
+  ASSERT_TRUE(written) << written.error().message();
+  ASSERT_EQ(written->size(), 1u);
+  const Bytes& disk = written->at("disk.raw");
+  EXPECT_TRUE(std::ranges::equal(std::span(disk).subspan(4'096'000, 5000),
+                                 std::span(this->disk_on_disk(2)).subspan(4'096'000, 5000)));
+  EXPECT_LT(disk.size(), 4'200'000u);
+}
+
+TYPED_TEST_P(SourceContract, AStreamAgainstWhatTheSourceHasNotIsNotFound) {
+  for (const StreamRequest& request :
+       {StreamRequest{.manifest = this->second_.manifest, .parent = Uuid::random()},
+        StreamRequest{.manifest = sha256(as_bytes("nobody has this")), .parent = {}}}) {
+    const auto written = this->read_stream(request);
+    ASSERT_FALSE(written);
+    EXPECT_EQ(written.error().code(), ErrorCode::not_found);
+  }
+}
+
+TYPED_TEST_P(SourceContract, AStreamEndsWithItsSinkAndTheSourceWorksOn) {
+  const StreamRequest request{.manifest = this->first_.manifest, .parent = {}};
+  for (int i = 0; i < 3; ++i) {
+    const Status ended = this->source_->stream(
+        request, [](ByteView) -> Status { return fail(ErrorCode::io, "the disk is full"); });
+    ASSERT_FALSE(ended);
+    EXPECT_EQ(ended.error().code(), ErrorCode::io);
+  }
+  EXPECT_TRUE(this->read_stream(request));
+}
+
 REGISTER_TYPED_TEST_SUITE_P(SourceContract, CatalogHasEverythingComplete,
                             CatalogSaysNothingWithoutAChange,
                             CatalogIsToldAnewToWhoKnowsItFromAnotherSession,
@@ -449,6 +511,9 @@ REGISTER_TYPED_TEST_SUITE_P(SourceContract, CatalogHasEverythingComplete,
                             PagesAreWhatTheirDigestsSay, UnknownDigestsAreNotFound,
                             ExtentsAreTheFilesBytes, ExtentsComeInAnyOrderAndPart,
                             HolesAreSaidNotSent, BadExtentsAreInvalid, ExtentsEndWithTheirReceiver,
-                            TooMuchAtOnceIsRefused, ManyThreadsAskAtOnce);
+                            TooMuchAtOnceIsRefused, ManyThreadsAskAtOnce, AStreamInFullHasEveryByte,
+                            AStreamAgainstAParentHasWhatIsDifferent,
+                            AStreamAgainstWhatTheSourceHasNotIsNotFound,
+                            AStreamEndsWithItsSinkAndTheSourceWorksOn);
 
 }  // namespace icbd::source

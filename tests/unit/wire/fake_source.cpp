@@ -71,6 +71,13 @@ Status FakeSource::shape(const source::ShapeRequest& request, const source::Shap
   return {};
 }
 
+Status FakeSource::stream(const source::StreamRequest& request,
+                          const std::function<Status(ByteView)>& data) {
+  const source::ShapeSink sink{.begin = [](const source::ShapeBegin&) { return Status(); },
+                               .data = data};
+  return shape({.manifest = request.manifest, .offered = {}}, sink);
+}
+
 Result<std::vector<Bytes>> FakeSource::pages(const Digest&, std::span<const Digest> digests) {
   pass_gate();
   std::vector<Bytes> pages;

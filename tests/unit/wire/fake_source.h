@@ -26,6 +26,9 @@ class FakeSource final : public source::Source {
   Status extents(const Digest& manifest, std::span<const source::Extent> extents,
                  source::Priority priority,
                  const std::function<Status(const source::ExtentData&)>& received) override;
+  // The bytes of the shape, too.
+  Status stream(const source::StreamRequest& request,
+                const std::function<Status(ByteView)>& data) override;
 
   // The bytes that an extent must have; empty if they are all zero.
   static Bytes content(const source::Extent& extent);

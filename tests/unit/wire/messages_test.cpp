@@ -146,6 +146,12 @@ TEST(Messages, TooManyOfferedParentsAreRefused) {
 }
 
 TEST(Messages, Pages) {
+  for (const std::optional<Uuid>& parent :
+       {std::optional<Uuid>(), std::optional<Uuid>(Uuid::random())}) {
+    const source::StreamRequest stream{.manifest = sha256(as_bytes("m")), .parent = parent};
+    expect_strict(encode(stream), decode_stream_request);
+    EXPECT_EQ(decode_stream_request(encode(stream))->parent, parent);
+  }
   const PagesRequest request{.manifest = sha256(as_bytes("m")),
                              .digests = {sha256(as_bytes("1")), sha256(as_bytes("2"))}};
   expect_strict(encode(request), decode_pages_request);

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <cstring>
+#include <random>
 #include <set>
 #include <thread>
 
@@ -101,6 +103,39 @@ TEST_F(RemoteSourceTest, ShapeComesInOrder) {
   ASSERT_TRUE(done) << done.error().message();
   EXPECT_EQ(parent, offered.front());
   EXPECT_EQ(received, fake.shape_bytes);
+}
+
+TEST_F(RemoteSourceTest, AStreamComesInOrderWhileExtentsCome) {
+  const auto remote = connect();
+  Bytes received;
+  const Status done = remote->stream({.manifest = fake.manifest, .parent = {}}, [&](ByteView piece) {
+    received.insert(received.end(), piece.begin(), piece.end());
+    return remote->extents(fake.manifest, FakeSource::chunks(1), source::Priority::bulk,
+                           ignore_extent);
+  });
+  ASSERT_TRUE(done) << done.error().message();
+  EXPECT_EQ(received, fake.shape_bytes);
+}
+
+TEST_F(RemoteSourceTest, AStreamThatItsTakerEndsIsNotSentToItsEnd) {
+  fake.shape_bytes.resize(200'000'000);
+  std::mt19937_64 random(1);
+  for (std::size_t i = 0; i + 8 <= fake.shape_bytes.size(); i += 8) {
+    const std::uint64_t word = random();
+    std::memcpy(&fake.shape_bytes[i], &word, sizeof word);
+  }
+  const auto remote = connect();
+  const Status ended = remote->stream({.manifest = fake.manifest, .parent = {}},
+                                      [](ByteView) { return fail(ErrorCode::io, "enough"); });
+  ASSERT_FALSE(ended);
+  EXPECT_EQ(ended.error().code(), ErrorCode::io);
+  // The other connections know nothing of it, and the next stream makes a new one.
+  EXPECT_TRUE(remote->extents(fake.manifest, FakeSource::chunks(1), source::Priority::bulk,
+                              ignore_extent));
+  fake.shape_bytes.resize(1000);
+  EXPECT_TRUE(remote->stream({.manifest = fake.manifest, .parent = {}},
+                             [](ByteView) { return Status(); }));
+  EXPECT_LT(remote->bytes_received(), 100'000'000u);
 }
 
 TEST_F(RemoteSourceTest, PagesComeInTheOrderAsked) {

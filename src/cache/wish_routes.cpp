@@ -1,5 +1,4 @@
 #include "wish_routes.h"
-#include "wish_routes.h"
 
 #include <fmt/format.h>
 

@@ -155,8 +155,8 @@ class Listener {
     const auto longest = options_.longest_silence;
     if (longest.count() == 0 || std::chrono::steady_clock::now() - heard_ < longest) return {};
     return fail(ErrorCode::timed_out,
-                fmt::format("it has said nothing for {} s", std::chrono::ceil<std::chrono::seconds>(
-                                                                longest).count()));
+                fmt::format("it has said nothing for {} s",
+                            std::chrono::ceil<std::chrono::seconds>(longest).count()));
   }
 
   const ChildOptions& options_;

@@ -232,8 +232,7 @@ Status Cache::State::begin_replication(const config::Cache& configuration, bool 
   ICBD_ASSIGN(source::Source* const from, open_source(configuration));
   replicator::ReplicatorOptions options = options_of(configuration);
   options.ask_source_first = !goes_on;
-  replicator =
-      std::make_unique<replicator::Replicator>(*repository, *from, clock, options, logger);
+  replicator = std::make_unique<replicator::Replicator>(*repository, *from, clock, options, logger);
   library = std::make_unique<CacheLibrary>(*repository, *replicator);
   replicator->set_observer([this] {
     const std::lock_guard lock(view_mutex);

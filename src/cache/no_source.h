@@ -1,5 +1,5 @@
-// The source of a cache that is brought whole versions by somebody else: there is nothing to follow,
-// and nothing to fetch in parts.
+// The source of a cache that is brought whole versions by somebody else: there is nothing to
+// follow, and nothing to fetch in parts.
 #pragma once
 
 #include "icbd/source/source.h"

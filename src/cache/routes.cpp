@@ -213,9 +213,9 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"time", format_utc(SystemClock().wall())},
                {"repository", std::move(repository)},
                {"master", describe_master(subjects)},
-               {"source", subjects.puller != nullptr ? describe_pulling(*subjects.puller,
-                                                                       subjects.configuration)
-                                                     : json()},
+               {"source", subjects.puller != nullptr
+                              ? describe_pulling(*subjects.puller, subjects.configuration)
+                              : json()},
                {"view", describe_view(subjects, *table)},
                {"worker", describe_worker(subjects)},
                {"wire", describe_wire(subjects)},

@@ -160,9 +160,8 @@ json to_json(const replicator::Hold& hold) {
 
 json describe_subscriptions(const Subjects& subjects) {
   json list = json::array();
-  const bool reachable = subjects.puller != nullptr
-                             ? subjects.puller->status().reachable
-                             : subjects.replicator.source_status().reachable;
+  const bool reachable = subjects.puller != nullptr ? subjects.puller->status().reachable
+                                                    : subjects.replicator.source_status().reachable;
   for (replicator::SubscriptionStatus& status : subjects.replicator.subscriptions()) {
     if (subjects.puller != nullptr) add_what_is_there(status, *subjects.puller);
     list.push_back(describe(status, !reachable));

@@ -333,7 +333,8 @@ std::vector<Finding> check_source(const Configuration& configuration, bool ssh_i
   std::error_code ignored;
   const auto& hosts = cache->source_known_hosts;
   if (!hosts.empty() && !std::filesystem::is_regular_file(hosts, ignored))
-    findings.push_back(bad("[source] known_hosts", fmt::format("there is no file {}", hosts.string()),
+    findings.push_back(bad("[source] known_hosts",
+                           fmt::format("there is no file {}", hosts.string()),
                            "every host is refused",
                            "ssh-keyscan HOST prints the key: compare it with the one there first"));
   return findings;

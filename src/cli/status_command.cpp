@@ -82,12 +82,11 @@ std::string describe_image_there(const json& image) {
   std::string description;
   const std::string name = text(image, "image");
   if (const auto behind = number(image, "behind"); behind != 0)
-    description += line("behind", fmt::format("{}: {} not here, the oldest of {}", name,
-                                              format_count(behind, "snapshot"),
-                                              text(image, "behind_since")));
+    description +=
+        line("behind", fmt::format("{}: {} not here, the oldest of {}", name,
+                                   format_count(behind, "snapshot"), text(image, "behind_since")));
   for (const json& skipped : list_in(image, "skipped"))
-    if (skipped.is_string())
-      description += line("skipped", printable(skipped.get<std::string>()));
+    if (skipped.is_string()) description += line("skipped", printable(skipped.get<std::string>()));
   return description;
 }
 
@@ -104,8 +103,7 @@ std::string describe_source(const json& source) {
   for (const json& pull : list_in(source, "pulls")) description += describe_pull(pull);
   for (const json& image : list_in(source, "images")) description += describe_image_there(image);
   for (const json& skipped : list_in(source, "skipped"))
-    if (skipped.is_string())
-      description += line("skipped", printable(skipped.get<std::string>()));
+    if (skipped.is_string()) description += line("skipped", printable(skipped.get<std::string>()));
   for (const json& failed : list_in(source, "failed"))
     description += line(failed.value("refused", false) ? "refused" : "failing",
                         fmt::format("{} {}: {}", text(failed, "image"), text(failed, "snapshot"),

@@ -30,9 +30,8 @@ bool is_user(std::string_view user) {
 
 bool is_path(std::string_view path) {
   return !path.empty() && path.size() < limits::path_length &&
-         std::ranges::none_of(path, [](char c) {
-           return static_cast<unsigned char>(c) < ' ' || c == '\x7f';
-         });
+         std::ranges::none_of(
+             path, [](char c) { return static_cast<unsigned char>(c) < ' ' || c == '\x7f'; });
 }
 
 // "disks.example", "disks.example:2222", "[fd00::1]:2222"

@@ -30,10 +30,9 @@ std::size_t count_of(const std::optional<catalog::Subscription>& subscription) {
 std::vector<Snapshot> newer_ones(const std::vector<Snapshot>& there,
                                  const std::vector<Version>& here) {
   const auto known = by_identity(here);
-  const auto last_known =
-      std::ranges::find_if(there.rbegin(), there.rend(), [&](const Snapshot& snapshot) {
-        return known.contains(snapshot.identity());
-      });
+  const auto last_known = std::ranges::find_if(
+      there.rbegin(), there.rend(),
+      [&](const Snapshot& snapshot) { return known.contains(snapshot.identity()); });
   if (last_known != there.rend()) return {last_known.base(), there.end()};
   Timestamp newest;
   for (const Version& version : here) newest = std::max(newest, version.facts.published);

@@ -12,9 +12,9 @@
 namespace icbd::pull {
 
 struct Choice {
-  std::vector<Snapshot> newer;        // than all that is here, the oldest first
-  std::vector<Snapshot> wanted;       // of them, and of versions that were dropped
-  std::vector<VersionNumber> gone;    // here, and not there any more
+  std::vector<Snapshot> newer;      // than all that is here, the oldest first
+  std::vector<Snapshot> wanted;     // of them, and of versions that were dropped
+  std::vector<VersionNumber> gone;  // here, and not there any more
 };
 
 // `there`: in the order in which they were made. `here`: the versions of the image, by number.

@@ -54,7 +54,7 @@ bool is_refusal(const Error& error) {
 
 // What is known of one image there.
 struct Image {
-  std::string stamp;  // of the listing
+  std::string stamp;     // of the listing
   bool settled = false;  // it was listed twice with this stamp: nothing has changed in between
   bool listed = false;
   Listing listing;
@@ -82,9 +82,7 @@ struct Local {
   std::vector<Version> versions;
   std::optional<catalog::Subscription> subscription;
 
-  bool is_wanted() const {
-    return subscription || std::ranges::any_of(versions, &Version::pulled);
-  }
+  bool is_wanted() const { return subscription || std::ranges::any_of(versions, &Version::pulled); }
 };
 
 using LocalImages = std::map<std::string, Local>;
@@ -219,8 +217,7 @@ std::vector<std::string> Puller::State::images_to_list(const Images& there,
   const std::lock_guard lock(mutex);
   std::erase_if(images, [&](const auto& entry) {
     const auto here = local.find(entry.first);
-    return !there.stamps.contains(entry.first) || here == local.end() ||
-           !here->second.is_wanted();
+    return !there.stamps.contains(entry.first) || here == local.end() || !here->second.is_wanted();
   });
   for (const auto& [name, here] : local) {
     const auto stamp = there.stamps.find(name);
@@ -348,12 +345,11 @@ void Puller::State::pull(Active& pulled) {
   const TransferRequest& request = pulled.request;
   logger->info("{}: {} is coming, {}", request.image, quote(request.snapshot.name),
                request.parent ? "against " + quote(request.parent->name) : "all of it");
-  const auto report =
-      transfer(repository, machine, request, clock, bandwidth, pulled.progress);
+  const auto report = transfer(repository, machine, request, clock, bandwidth, pulled.progress);
   if (report) {
     logger->info("{}@{} is complete: {} bytes received, {} bytes hashed, {} taken over",
-                 request.image, report->version.facts.number.value(),
-                 pulled.progress.bytes.load(), report->bytes_hashed, report->bytes_inherited);
+                 request.image, report->version.facts.number.value(), pulled.progress.bytes.load(),
+                 report->bytes_hashed, report->bytes_inherited);
     changed_catalog();
   }
   const std::lock_guard lock(mutex);
@@ -379,8 +375,7 @@ void Puller::State::note_failure(const Active& failed, const Error& why) {
   attempt.error = why.message();
   attempt.refused = is_refusal(why);
   ++attempt.failures;
-  attempt.not_before =
-      clock.now() + (attempt.refused ? refused_pause : attempt.backoff.next());
+  attempt.not_before = clock.now() + (attempt.refused ? refused_pause : attempt.backoff.next());
   look_soon = true;
 }
 

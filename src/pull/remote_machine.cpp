@@ -87,9 +87,9 @@ Result<std::string> RemoteMachine::ask(const std::string& command,
     answer += piece;
     return {};
   };
-  const auto ended = run_child(
-      ssh_words(machine_, command),
-      {.cancelled = &cancelled, .on_output = keep, .longest_silence = longest_silence});
+  const auto ended =
+      run_child(ssh_words(machine_, command),
+                {.cancelled = &cancelled, .on_output = keep, .longest_silence = longest_silence});
   if (!ended) return std::unexpected(ended.error().with_context(machine_.host));
   if (ended->exit_code != 0) return std::unexpected(explain(ended->exit_code, ended->errors));
   return answer;

@@ -118,12 +118,11 @@ class Entry {
   void add_to(Listing& listing) const {
     const auto name = name_in(path_, image_);
     if (!name)
-      return skip(listing.skipped, fmt::format("{}: it has no name that could be taken over",
-                                               quote(path_)));
-    if (exit_code_ != "0")
       return skip(listing.skipped,
-                  fmt::format("{}: btrfs subvolume show ended with {}", quote(path_),
-                              quote(exit_code_)));
+                  fmt::format("{}: it has no name that could be taken over", quote(path_)));
+    if (exit_code_ != "0")
+      return skip(listing.skipped, fmt::format("{}: btrfs subvolume show ended with {}",
+                                               quote(path_), quote(exit_code_)));
     if (value_of(shown_, "Flags").find("readonly") == std::string_view::npos) {
       listing.unfinished = true;
       return;

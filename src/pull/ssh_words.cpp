@@ -14,9 +14,9 @@ constexpr std::string_view alive_interval = "ServerAliveInterval=3";
 constexpr std::string_view alive_count = "ServerAliveCountMax=2";
 
 // Both answers are texts with a NUL behind each, so that names may hold whatever names may hold.
-// BTRFS stands for the words that run btrfs, PROGRAM for the first of them; $1 is the directory. A subvolume's root is inode 256
-// (BTRFS_FIRST_FREE_OBJECTID, linux/btrfs_tree.h). The versions are asked for without BTRFS, because
-// sudo may not allow that, and would write it down each time.
+// BTRFS stands for the words that run btrfs, PROGRAM for the first of them; $1 is the directory. A
+// subvolume's root is inode 256 (BTRFS_FIRST_FREE_OBJECTID, linux/btrfs_tree.h). The versions are
+// asked for without BTRFS, because sudo may not allow that, and would write it down each time.
 constexpr std::string_view images_script = R"sh(cd -- "$1" || exit 1
 [ -r . ] || { echo "$1 cannot be read by $(id -un)" >&2; exit 1; }
 command -v PROGRAM >/dev/null || { echo PROGRAM "is not found" >&2; exit 127; }
@@ -70,7 +70,8 @@ std::vector<std::string> quoted_words(std::string_view command) {
 
 std::string quoted_command(std::string_view command) {
   std::string joined;
-  for (const std::string& word : quoted_words(command)) joined += (joined.empty() ? "" : " ") + word;
+  for (const std::string& word : quoted_words(command))
+    joined += (joined.empty() ? "" : " ") + word;
   return joined;
 }
 
@@ -128,8 +129,8 @@ std::string list_images_command(const Machine& machine) {
 std::string list_snapshots_command(const Machine& machine, std::span<const std::string> images) {
   std::vector arguments{machine.directory};
   arguments.insert(arguments.end(), images.begin(), images.end());
-  return run_script(
-      replace_all(snapshots_script, "BTRFS", quoted_command(machine.remote_command)), arguments);
+  return run_script(replace_all(snapshots_script, "BTRFS", quoted_command(machine.remote_command)),
+                    arguments);
 }
 
 std::string send_command(const Machine& machine, const Snapshot& snapshot, const Snapshot* parent,

@@ -54,7 +54,8 @@ class Reception {
  private:
   Status pause(Clock::Duration duration) const {
     for (; duration > Clock::Duration::zero(); duration -= 100ms) {
-      if (progress_.publishing.cancelled) return fail(ErrorCode::cancelled, "it is not wanted any more");
+      if (progress_.publishing.cancelled)
+        return fail(ErrorCode::cancelled, "it is not wanted any more");
       std::this_thread::sleep_for(std::min<Clock::Duration>(duration, 100ms));
     }
     return {};
@@ -73,8 +74,7 @@ class Reception {
 std::string message_for(const TransferRequest& request) {
   const std::string& name = request.snapshot.name;
   const bool printable = std::ranges::all_of(name, [](char c) { return c >= ' ' && c <= '~'; });
-  std::string message =
-      fmt::format("{} from {}", printable ? name : quote(name), request.from);
+  std::string message = fmt::format("{} from {}", printable ? name : quote(name), request.from);
   message.resize(std::min(message.size(), limits::message_length));
   return message;
 }

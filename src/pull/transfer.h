@@ -30,7 +30,7 @@ struct TransferProgress {
   std::atomic<std::uint32_t> number = 0;  // of the version; 0 before it is known
   std::atomic<std::uint64_t> bytes = 0;
   std::atomic<Clock::TimePoint> last_byte = Clock::TimePoint();
-  std::atomic<bool> received = false;  // all of it; its manifest is computed
+  std::atomic<bool> received = false;      // all of it; its manifest is computed
   repository::PublishProgress publishing;  // `cancelled` ends the whole transfer
 };
 

@@ -329,12 +329,12 @@ Result<bool> is_other_format(int fd, const std::filesystem::path& name) {
 Result<std::uint64_t> measure_raw(const std::filesystem::path& file, const DiskImage& image,
                                   const std::atomic<bool>* cancelled) {
   MapReader map;
-  ICBD_TRY(run_qemu_img(
-      {"map", "--output=json", "-f", image.format, file.string()}, file,
-      {.cancelled = cancelled, .on_output = [&map](std::string_view piece) -> Status {
-         map.add(piece);
-         return {};
-       }}));
+  ICBD_TRY(
+      run_qemu_img({"map", "--output=json", "-f", image.format, file.string()}, file,
+                   {.cancelled = cancelled, .on_output = [&map](std::string_view piece) -> Status {
+                      map.add(piece);
+                      return {};
+                    }}));
   return map.bytes();
 }
 

@@ -27,16 +27,15 @@ std::string name_of(const catalog::VersionFacts& facts) {
 Result<std::optional<Version>> find_known(Repository& repository,
                                           const IncomingSnapshot& snapshot) {
   ICBD_ASSIGN(const auto versions, repository.catalog().versions());
-  const auto found = std::ranges::find_if(versions, [&](const Version& version) {
-    return version.facts.uuid == snapshot.uuid;
-  });
+  const auto found = std::ranges::find_if(
+      versions, [&](const Version& version) { return version.facts.uuid == snapshot.uuid; });
   if (found == versions.end()) return std::nullopt;
   if (found->facts.image == snapshot.image && found->state == VersionState::remote) return *found;
-  return fail(ErrorCode::already_exists,
-              fmt::format("it has the identity (UUID {}) of {}, which is {}: two versions never "
-                          "have one identity",
-                          snapshot.uuid.to_string(), name_of(found->facts),
-                          to_string(found->state)));
+  return fail(
+      ErrorCode::already_exists,
+      fmt::format("it has the identity (UUID {}) of {}, which is {}: two versions never "
+                  "have one identity",
+                  snapshot.uuid.to_string(), name_of(found->facts), to_string(found->state)));
 }
 
 }  // namespace
@@ -128,8 +127,8 @@ Result<PublishReport> Incoming::commit(PublishProgress& progress) {
   progress.phase = PublishPhase::hashing;
   ICBD_ASSIGN(const auto parent, newest_complete(repository, state.snapshot.image));
   ICBD_ASSIGN(const auto pages, repository.pages(state.snapshot.image, state.number, true));
-  ICBD_ASSIGN(auto built, build_next_manifest(repository, state.draft.root_fd(), parent, *pages,
-                                              progress));
+  ICBD_ASSIGN(auto built,
+              build_next_manifest(repository, state.draft.root_fd(), parent, *pages, progress));
   ICBD_TRY(pages->sync());
   ICBD_ASSIGN(const auto facts, state.facts_of(built, parent));
   ICBD_TRY(btrfs::sync_filesystem(state.draft.root_fd()));

@@ -1,8 +1,8 @@
 // What a publication leaves on disk before it is committed.
 //
 // Lifecycle: begin_as() or begin_empty(), then the subvolume is written to through root_fd(), then
-// seal(), or take() instead of all that; then keep() and rename_into_place(). The destructor removes everything unless keep() was
-// called; after a kill recovery does it, by the hidden name.
+// seal(), or take() instead of all that; then keep() and rename_into_place(). The destructor
+// removes everything unless keep() was called; after a kill recovery does it, by the hidden name.
 #pragma once
 
 #include <filesystem>

@@ -51,7 +51,8 @@ class PullTest : public testing::Test {
   std::filesystem::path view() const { return folder_->path() / "view"; }
   std::filesystem::path snapshots() const { return there_->path() / "snapshots" / "win11"; }
   void on_the_machine(const std::string& script) const {
-    const auto done = harness::shell_checked(fmt::format("cd {}\n{}", there_->path().string(), script));
+    const auto done =
+        harness::shell_checked(fmt::format("cd {}\n{}", there_->path().string(), script));
     ASSERT_TRUE(done) << done.error().message();
   }
   void snapshot(const std::string& name, const std::string& change) const {
@@ -98,8 +99,8 @@ class PullTest : public testing::Test {
     ASSERT_TRUE(done) << done.error().message() << "; " << status().dump();
   }
   void expect_equal_in_view(int number, const std::string& snapshot) const {
-    EXPECT_EQ(harness::diff_trees(snapshots() / snapshot, view() / "win11" / std::to_string(number)),
-              "");
+    EXPECT_EQ(
+        harness::diff_trees(snapshots() / snapshot, view() / "win11" / std::to_string(number)), "");
   }
 
   std::optional<harness::TemporaryDirectory> folder_;
@@ -110,8 +111,9 @@ class PullTest : public testing::Test {
 };
 
 TEST_F(PullTest, WhatIsSubscribedIsInTheViewAsItIsThereAndTheNextOneComesIncrementally) {
-  snapshot("monday", "head -c 8000000 /dev/urandom >live/disk.raw; ln live/disk.raw live/link\n"
-                     "mkdir live/boot; echo kernel >live/boot/vmlinuz; chmod 4755 live/boot/vmlinuz");
+  snapshot("monday",
+           "head -c 8000000 /dev/urandom >live/disk.raw; ln live/disk.raw live/link\n"
+           "mkdir live/boot; echo kernel >live/boot/vmlinuz; chmod 4755 live/boot/vmlinuz");
   start();
   EXPECT_THAT(icbd({"subscribe", "win11"}), HasSubstr("subscribed to win11"));
   wait_until_complete(1);
@@ -119,17 +121,19 @@ TEST_F(PullTest, WhatIsSubscribedIsInTheViewAsItIsThereAndTheNextOneComesIncreme
   const std::uint64_t first = status()["source"]["bytes_received"];
   EXPECT_GT(first, 8'000'000u);
 
-  snapshot("tuesday", "mv live/boot live/start; printf changed | dd of=live/disk.raw bs=1 "
-                      "seek=4000000 conv=notrunc status=none");
+  snapshot("tuesday",
+           "mv live/boot live/start; printf changed | dd of=live/disk.raw bs=1 "
+           "seek=4000000 conv=notrunc status=none");
   wait_until_complete(2);
   expect_equal_in_view(2, "tuesday");
   EXPECT_LT(status()["source"]["bytes_received"].get<std::uint64_t>() - first, 100'000u);
   EXPECT_EQ(std::filesystem::read_symlink(view() / "win11" / "latest"), "2");
 
   EXPECT_THAT(icbd({"verify", "win11@2"}), HasSubstr("0 problems"));
-  EXPECT_THAT(icbd({"status"}),
-              AllOf(HasSubstr("source      ssh://root@127.0.0.1:"), HasSubstr(", reachable, last seen "),
-                    HasSubstr("trusted     the host key of ssh: what comes is not compared")));
+  EXPECT_THAT(
+      icbd({"status"}),
+      AllOf(HasSubstr("source      ssh://root@127.0.0.1:"), HasSubstr(", reachable, last seen "),
+            HasSubstr("trusted     the host key of ssh: what comes is not compared")));
   EXPECT_THAT(icbd({"subscriptions"}), AllOf(HasSubstr("complete"), HasSubstr("win11@2")));
   EXPECT_THAT(icbd({"show", "win11@1"}), HasSubstr("monday from root@127.0.0.1:"));
 }
@@ -174,10 +178,10 @@ TEST_F(PullTest, ARepositoryHasOneKindOfSource) {
   ASSERT_DONE(site);
   ASSERT_DONE((*site)->start_cache());
   ASSERT_DONE((*site)->stop_cache());
-  const auto refused = harness::run(
-      {programs + "/icbd-cache", "--config", folder_->path() / "cache.toml", "--set",
-       "view.holder=false", "--set",
-       "repository.path=" + ((*site)->cache_root() / "repository").string()});
+  const auto refused =
+      harness::run({programs + "/icbd-cache", "--config", folder_->path() / "cache.toml", "--set",
+                    "view.holder=false", "--set",
+                    "repository.path=" + ((*site)->cache_root() / "repository").string()});
   ASSERT_DONE(refused);
   EXPECT_NE(refused->exit_code, 0);
   EXPECT_THAT(refused->output, HasSubstr("follows a master"));

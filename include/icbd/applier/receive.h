@@ -67,7 +67,7 @@ struct ReceiveOptions {
   // What the subvolume is called here; empty: what the stream calls it. With a name, the input may
   // hold one subvolume: of the second, it is taken.
   std::string name = {};
-  ReceiveObserver* observer = nullptr;     // outlives the receiver
+  ReceiveObserver* observer = nullptr;  // outlives the receiver
 };
 
 // The root of the mount that `path` lies in: where the stock receiver looks for parents.

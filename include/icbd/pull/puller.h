@@ -45,14 +45,14 @@ struct PullerOptions {
 // What is there of an image that is subscribed or pulled.
 struct ImageStatus {
   std::string image;
-  std::size_t snapshots = 0;                // read-only ones
-  std::string newest;                       // its name; "" if there is none
-  Timestamp newest_created;                 // by the clock there
-  std::size_t behind = 0;                   // newer than what is here
-  std::optional<Timestamp> behind_since;    // when the oldest of these was made
-  std::size_t wanted = 0;                   // of these and of versions that were dropped
-  std::vector<VersionNumber> gone;          // here, and not there any more
-  std::vector<std::string> skipped;         // what cannot be taken, and why
+  std::size_t snapshots = 0;              // read-only ones
+  std::string newest;                     // its name; "" if there is none
+  Timestamp newest_created;               // by the clock there
+  std::size_t behind = 0;                 // newer than what is here
+  std::optional<Timestamp> behind_since;  // when the oldest of these was made
+  std::size_t wanted = 0;                 // of these and of versions that were dropped
+  std::vector<VersionNumber> gone;        // here, and not there any more
+  std::vector<std::string> skipped;       // what cannot be taken, and why
 };
 
 enum class PullPhase : std::uint8_t { receiving, hashing };
@@ -80,14 +80,14 @@ struct FailedPull {
 
 struct PullerStatus {
   bool reachable = false;
-  std::string error;                       // why it is not
-  std::optional<Timestamp> last_contact;   // when what is there was last seen
-  std::vector<std::string> images;         // all that are there, sorted
-  std::vector<std::string> skipped;        // directories there that are no images, and why
-  std::vector<ImageStatus> followed;       // by image
-  std::vector<PullStatus> pulls;           // under way, by image
+  std::string error;                      // why it is not
+  std::optional<Timestamp> last_contact;  // when what is there was last seen
+  std::vector<std::string> images;        // all that are there, sorted
+  std::vector<std::string> skipped;       // directories there that are no images, and why
+  std::vector<ImageStatus> followed;      // by image
+  std::vector<PullStatus> pulls;          // under way, by image
   std::vector<FailedPull> failed;
-  std::uint64_t bytes_received = 0;        // of streams, since the start
+  std::uint64_t bytes_received = 0;  // of streams, since the start
 };
 
 class Puller {

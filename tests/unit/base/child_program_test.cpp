@@ -26,7 +26,8 @@ TEST(ChildProgram, HasNoInputAndSpeaksEnglish) {
 }
 
 TEST(ChildProgram, ItsLastErrorsAreKeptHoweverManyThereAre) {
-  const auto ended = run_child({"sh", "-c", "yes noise | head -c 1000000 >&2; echo the reason >&2"});
+  const auto ended =
+      run_child({"sh", "-c", "yes noise | head -c 1000000 >&2; echo the reason >&2"});
   ASSERT_TRUE(ended);
   EXPECT_LE(ended->errors.size(), 64u * 1024);
   EXPECT_TRUE(ended->errors.ends_with("the reason\n"));

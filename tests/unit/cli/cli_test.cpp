@@ -294,8 +294,7 @@ TEST_F(CliTest, StatusOfACacheThatFollowsAMachineWithoutIcbd) {
          {"bytes_received", 3u << 20},
          {"rate_bytes_per_second", 1u << 20},
          {"silent_seconds", 12}}}},
-      {"images",
-       {{{"image", "win11"}, {"behind", 2}, {"behind_since", "2026-11-19T00:00:00Z"}}}},
+      {"images", {{{"image", "win11"}, {"behind", 2}, {"behind_since", "2026-11-19T00:00:00Z"}}}},
       {"failed",
        {{{"image", "win11"}, {"snapshot", "tuesday"}, {"error", "no route"}, {"refused", false}}}}};
   server.on("GET /api/status", status);

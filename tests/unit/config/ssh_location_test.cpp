@@ -7,8 +7,8 @@ namespace {
 
 TEST(SshLocation, TakesAUserAPortAndAPathAsItStands) {
   EXPECT_EQ(parse_ssh_location("ssh://backup@disks.example:2222/srv/it's 50%").value(),
-            (SshLocation{.user = "backup", .host = "disks.example", .port = 2222,
-                         .path = "/srv/it's 50%"}));
+            (SshLocation{
+                .user = "backup", .host = "disks.example", .port = 2222, .path = "/srv/it's 50%"}));
   EXPECT_EQ(parse_ssh_location("ssh://disks.example/srv").value(),
             (SshLocation{.user = "", .host = "disks.example", .port = 0, .path = "/srv"}));
   EXPECT_EQ(parse_ssh_location("ssh://root@[fd00::1]:22/").value(),

@@ -111,9 +111,8 @@ TEST(Choice, NewSnapshotsCountForWhatASubscriptionKeeps) {
 
 TEST(Choice, TheTagCurrentIsTheNewestAndOtherTagsAreNothing) {
   const auto there = snapshots({1, 2});
-  EXPECT_THAT(
-      numbers(choose(there, {}, Subscription{.image = "disk", .tag = "current"}).wanted),
-      ElementsAre(2));
+  EXPECT_THAT(numbers(choose(there, {}, Subscription{.image = "disk", .tag = "current"}).wanted),
+              ElementsAre(2));
   EXPECT_THAT(choose(there, {}, Subscription{.image = "disk", .tag = "stable"}).wanted, IsEmpty());
 }
 
@@ -149,7 +148,8 @@ TEST(Parent, OfReceivedSnapshotsTheChainIsTheLine) {
   there[0].parent_uuid = std::nullopt;
   there[1].parent_uuid = there[0].uuid;
   there[2].parent_uuid = there[1].uuid;
-  for (Snapshot& each : there) each.received_uuid = uuid(100 + static_cast<unsigned>(each.created_transaction));
+  for (Snapshot& each : there)
+    each.received_uuid = uuid(100 + static_cast<unsigned>(each.created_transaction));
   EXPECT_EQ(parent_of(3, there, versions({101})), "1");
 }
 

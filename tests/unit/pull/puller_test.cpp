@@ -49,7 +49,7 @@ class PullerTest : public PullTest {
     ASSERT_TRUE(opened) << opened.error().message();
     repository_ = std::move(*opened);
   }
-  PullerOptions options() const { return {.machine = machine(), .poll_interval = 100ms}; }
+  PullerOptions options() const { return {.machine = machine(), .poll_interval = 2s}; }
   void start(PullerOptions options) {
     puller_ = std::make_unique<Puller>(*repository_, clock_, std::move(options),
                                        make_silent_logger(), [] {});
@@ -64,6 +64,7 @@ class PullerTest : public PullTest {
   void snapshot(const std::string& name, const std::string& change = "",
                 const std::string& image = "disk") {
     there(change + "\nbtrfs -q subvolume snapshot -r live " + image + "/" + name);
+    if (puller_) puller_->look_now();
   }
 
   void wait_for(const std::function<bool()>& condition, const std::string& what) {
@@ -151,8 +152,9 @@ TEST_F(PullerTest, TheNextOneComesAgainstTheOneThatIsHere) {
   start();
   wait_for_versions(1);
   const std::uint64_t first = puller_->status().bytes_received;
-  snapshot("2", "mv live/data live/moved; dd if=/dev/urandom of=live/moved bs=4096 count=3 "
-                "seek=100 conv=notrunc status=none");
+  snapshot("2",
+           "mv live/data live/moved; dd if=/dev/urandom of=live/moved bs=4096 count=3 "
+           "seek=100 conv=notrunc status=none");
   wait_for_versions(2);
   expect_equal(2, "2");
   EXPECT_GT(first, 20'000'000u);
@@ -165,7 +167,8 @@ TEST_F(PullerTest, ALineOfRandomChangesArrivesAsItWas) {
   SCOPED_TRACE(fmt::format("ICBD_TEST_SEED={}", tree.seed()));
   subscribe(1);
   start();
-  for (unsigned number = 1; number <= 3; ++number) {
+  const unsigned rounds = system_test::is_long_run() ? 20 : 2;
+  for (unsigned number = 1; number <= rounds; ++number) {
     ASSERT_TRUE(tree.change(100));
     snapshot(std::to_string(number));
     wait_for_versions(number);
@@ -222,6 +225,7 @@ TEST_F(PullerTest, AMachineThatComesBackIsFollowedFromWhereItWas) {
   start();
   wait_for_versions(1);
   server_->stop();
+  puller_->look_now();
   wait_for([&] { return !puller_->status().reachable; }, "that it is away");
   EXPECT_THAT(puller_->status().error, HasSubstr("ssh to 127.0.0.1"));
   EXPECT_TRUE(puller_->status().last_contact);
@@ -303,8 +307,8 @@ TEST_F(SlowPullerTest, ASnapshotCannotBeDeletedWhileItIsSent) {
   subscribe(1);
   start_slowly(10 * mebibyte);
   wait_for_bytes(2 * mebibyte);
-  const auto deleted = harness::run(
-      {"btrfs", "-q", "subvolume", "delete", there_path() / "disk" / "monday"});
+  const auto deleted =
+      harness::run({"btrfs", "-q", "subvolume", "delete", there_path() / "disk" / "monday"});
   ASSERT_TRUE(deleted);
   EXPECT_NE(deleted->exit_code, 0) << deleted->output;
   wait_for_versions(1);

@@ -19,9 +19,7 @@ using ::testing::SizeIs;
 
 class RemoteMachineTest : public PullTest {
  protected:
-  Result<Images> images(const Machine& of) {
-    return RemoteMachine(of).images(cancelled_);
-  }
+  Result<Images> images(const Machine& of) { return RemoteMachine(of).images(cancelled_); }
   Error failure(const Machine& of) {
     const auto found = images(of);
     EXPECT_FALSE(found);
@@ -37,12 +35,13 @@ class RemoteMachineTest : public PullTest {
 };
 
 TEST_F(RemoteMachineTest, DirectoriesAreImagesAndReadOnlySubvolumesAreSnapshots) {
-  there("mkdir disk tools '.hidden' 'no image'; ln -s disk link; touch file\n"
-        "btrfs -q subvolume create live; mkdir disk/directory; touch disk/file\n"
-        "btrfs -q subvolume snapshot live disk/writable\n"
-        "btrfs -q subvolume snapshot -r live disk/first\n"
-        "btrfs -q subvolume snapshot -r live disk/second\n"
-        "mkdir disk/7; btrfs -q subvolume snapshot -r live disk/7/snapshot");
+  there(
+      "mkdir disk tools '.hidden' 'no image'; ln -s disk link; touch file\n"
+      "btrfs -q subvolume create live; mkdir disk/directory; touch disk/file\n"
+      "btrfs -q subvolume snapshot live disk/writable\n"
+      "btrfs -q subvolume snapshot -r live disk/first\n"
+      "btrfs -q subvolume snapshot -r live disk/second\n"
+      "mkdir disk/7; btrfs -q subvolume snapshot -r live disk/7/snapshot");
   const auto found = images(machine());
   ASSERT_TRUE(found) << found.error().message();
   EXPECT_TRUE(found->stamps.contains("disk"));
@@ -71,8 +70,8 @@ TEST_F(RemoteMachineTest, NamesMayHoldWhatNamesHold) {
   const std::string name = R"(it's "$HOME" `id` ; * \ $(id) ü)";
   there("mkdir disk; btrfs -q subvolume create live; echo content >live/file");
   const auto source = there_path() / "disk" / name;
-  ASSERT_TRUE(harness::run_checked({"btrfs", "-q", "subvolume", "snapshot", "-r",
-                                    there_path() / "live", source}));
+  ASSERT_TRUE(harness::run_checked(
+      {"btrfs", "-q", "subvolume", "snapshot", "-r", there_path() / "live", source}));
   const Listing listing = list("disk");
   ASSERT_THAT(listing.snapshots, SizeIs(1));
   EXPECT_EQ(listing.snapshots[0].name, name);

@@ -45,8 +45,8 @@ TEST(Images, AreListedWithTheirStampsAndWhatCanBeSent) {
   const auto images = parse_images(fields({"icbd", "3\n", "btrfs-progs v6.2\n", "image", "win11",
                                            "256 now", "image", "debian", "257 then", "end"}));
   ASSERT_TRUE(images) << images.error().message();
-  EXPECT_THAT(images->stamps, UnorderedElementsAre(std::pair("win11", "256 now"),
-                                                   std::pair("debian", "257 then")));
+  EXPECT_THAT(images->stamps,
+              UnorderedElementsAre(std::pair("win11", "256 now"), std::pair("debian", "257 then")));
   EXPECT_EQ(images->stream_version, 3u);
 }
 
@@ -73,8 +73,8 @@ TEST(Images, AnAnswerThatWasCutOffOrIsSomethingElseIsAnError) {
 
 TEST(Snapshots, AreReadOnlySubvolumesInTheOrderInWhichTheyWereMade) {
   const std::string third = shown("33333333-3333-3333-3333-333333333333", 12);
-  const Listing listing = listing_of({"snapshot", "win11/a", shown(one_uuid, 20), "0", "snapshot",
-                                      "win11/b", third, "0"});
+  const Listing listing = listing_of(
+      {"snapshot", "win11/a", shown(one_uuid, 20), "0", "snapshot", "win11/b", third, "0"});
   ASSERT_THAT(listing.snapshots, SizeIs(2));
   EXPECT_EQ(listing.snapshots[0].name, "b");
   const Snapshot& last = listing.snapshots[1];
@@ -95,8 +95,7 @@ TEST(Snapshots, AWritableOneMayBecomeOneLater) {
 }
 
 TEST(Snapshots, SnappersLieOneDirectoryDeeper) {
-  const Listing listing =
-      listing_of({"snapshot", "win11/7/snapshot", shown(one_uuid, 20), "0"});
+  const Listing listing = listing_of({"snapshot", "win11/7/snapshot", shown(one_uuid, 20), "0"});
   ASSERT_THAT(listing.snapshots, SizeIs(1));
   EXPECT_EQ(listing.snapshots[0].name, "7");
   EXPECT_EQ(listing.snapshots[0].path, "win11/7/snapshot");
@@ -113,9 +112,8 @@ TEST(Snapshots, TwoOfOneIdentityAreOne) {
 }
 
 TEST(Snapshots, NamesThatAreNoneAreSkipped) {
-  for (const std::string path :
-       {"win11/", "win11/..", "win11/a/b", "other/a", "win11", "win11/a\nb", "/etc/passwd", "",
-        "win11/\x7f", "win11/.."}) {
+  for (const std::string path : {"win11/", "win11/..", "win11/a/b", "other/a", "win11",
+                                 "win11/a\nb", "/etc/passwd", "", "win11/\x7f", "win11/.."}) {
     const Listing listing = listing_of({"snapshot", path, shown(one_uuid, 20), "0"});
     EXPECT_THAT(listing.snapshots, IsEmpty()) << path;
     EXPECT_THAT(listing.skipped, SizeIs(1)) << path;

@@ -15,9 +15,8 @@ Machine machine() {
 }
 
 TEST(SshWords, WhatIsQuotedIsOneWordForTheShellWhateverItHolds) {
-  for (const std::string word :
-       {"plain", "two words", "it's", "''", "\"", "$HOME `id` $(id)", "a\nb", "*", "-n", "\\", "!x",
-        "; rm -rf /", ""}) {
+  for (const std::string word : {"plain", "two words", "it's", "''", "\"", "$HOME `id` $(id)",
+                                 "a\nb", "*", "-n", "\\", "!x", "; rm -rf /", ""}) {
     const auto said = harness::shell_checked("printf %s " + shell_quote(word));
     ASSERT_TRUE(said) << said.error().message();
     EXPECT_EQ(*said, word);
@@ -78,7 +77,8 @@ TEST(SshWords, SendsAgainstAParentAndPackedWhereThatIsUnderstood) {
 
 TEST(SshWords, TheScriptsAreOnesThatAShellUnderstands) {
   for (const std::string& command :
-       {list_images_command(machine()), list_snapshots_command(machine(), std::vector<std::string>{"win11"})}) {
+       {list_images_command(machine()),
+        list_snapshots_command(machine(), std::vector<std::string>{"win11"})}) {
     const auto checked = harness::shell("sh -n -c " + shell_quote(command));
     ASSERT_TRUE(checked);
     EXPECT_EQ(checked->exit_code, 0) << checked->output;

@@ -68,6 +68,7 @@ TransferMode Replicator::transfer_mode_of(const std::string& image) const {
 // that nobody else will remind us of.
 bool Replicator::pursue_wishes() {
   if (unreachable_since_) return true;
+  if (!options_.pursue_wishes) return false;
   const auto table = versions();
   bool left = false;
   for (const std::string& image : table->images) {

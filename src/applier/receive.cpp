@@ -58,7 +58,7 @@ class KnownVersions final : public CloneSources {
 };
 
 std::string staging_name_of(const std::string& name) {
-  return "." + name + ".receiving";
+  return (name.starts_with('.') ? "" : ".") + name + ".receiving";
 }
 
 Status check_name(const std::string& name) {
@@ -204,7 +204,9 @@ Status Receiver::State::finish() const {
 }
 
 // Before the applier sees a subvolume's first command, there must be something to apply it to.
-Status Receiver::State::begin(const Beginning& beginning) {
+Status Receiver::State::begin(const Beginning& said) {
+  Beginning beginning = said;
+  if (!options.name.empty()) beginning.name = options.name;
   ICBD_TRY(check_name(beginning.name));
   struct stat status{};
   if (::fstatat(directory_fd.get(), beginning.name.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0)

@@ -10,14 +10,17 @@
 
 #include "icbd/base/clock.h"
 #include "icbd/base/service_manager.h"
+#include "icbd/config/ssh_location.h"
 #include "icbd/fs/mount_table.h"
 #include "icbd/fs/view.h"
+#include "icbd/pull/puller.h"
 #include "icbd/rest/api.h"
 #include "icbd/rest/http.h"
 #include "icbd/wire/server.h"
 
 #include "event_follower.h"
 #include "library.h"
+#include "no_source.h"
 #include "routes.h"
 
 namespace icbd::cache {
@@ -37,19 +40,65 @@ replicator::FillPolicy fill_policy(std::string_view mode) {
                                : replicator::FillPolicy::on_read;
 }
 
+// Whether versions come from a machine that runs no icbd.
+bool pulls(const config::Cache& configuration) {
+  return !configuration.source_url.empty();
+}
+
+applier::Policy policy_of(const config::Cache& configuration) {
+  return {.allow_device_nodes = configuration.allow_device_nodes,
+          .allow_setuid = configuration.allow_setuid,
+          .allow_security_xattrs = configuration.allow_security_xattrs};
+}
+
+// What is pulled comes as a whole or not at all: a read begins nothing.
 replicator::ReplicatorOptions options_of(const config::Cache& configuration) {
   return {.fetch_timeout = configuration.fetch_timeout,
           .poll_interval = configuration.poll_interval,
           .offline_after = configuration.offline_after,
-          .fill = fill_policy(configuration.fill),
+          .fill = pulls(configuration) ? replicator::FillPolicy::never
+                                       : fill_policy(configuration.fill),
           .fill_threshold = configuration.fill_threshold,
           .transfer = replicator::transfer_mode(configuration.transfer),
           .bandwidth_limit = configuration.bandwidth_limit,
           .space_reserve = configuration.space_reserve,
           .expected_source = configuration.master_repository,
-          .policy = {.allow_device_nodes = configuration.allow_device_nodes,
-                     .allow_setuid = configuration.allow_setuid,
-                     .allow_security_xattrs = configuration.allow_security_xattrs}};
+          .policy = policy_of(configuration),
+          .pursue_wishes = !pulls(configuration)};
+}
+
+// The URL was checked with the configuration.
+pull::PullerOptions puller_options_of(const config::Cache& configuration) {
+  const auto location = config::parse_ssh_location(configuration.source_url);
+  pull::Machine machine;
+  if (location)
+    machine = {.user = location->user,
+               .host = location->host,
+               .port = location->port,
+               .directory = location->path};
+  machine.key = configuration.source_key;
+  machine.known_hosts = configuration.source_known_hosts;
+  machine.ssh_options = configuration.source_ssh_options;
+  machine.remote_command = configuration.source_remote_command;
+  return {.machine = std::move(machine),
+          .policy = policy_of(configuration),
+          .poll_interval = configuration.source_interval,
+          .bandwidth_limit = configuration.bandwidth_limit,
+          .space_reserve = configuration.space_reserve};
+}
+
+// Versions of a master and those that were numbered here must not get into one line. The
+// repository's own identity stands for "numbered here".
+Status follow_nobody(repository::Repository& repository) {
+  const catalog::NodeIdentity own = repository.catalog().identity();
+  ICBD_ASSIGN(const auto followed, repository.catalog().followed_source());
+  if (followed && followed->repository != own.uuid)
+    return fail(ErrorCode::permission_denied,
+                fmt::format("the repository {} follows a master (repository {}), and its numbers "
+                            "are that master's: [source] url needs another [repository] path",
+                            repository.directory().string(), followed->repository.to_string()));
+  return repository.catalog().set_followed_source(
+      {.repository = own.uuid, .epoch = own.epoch, .change_number = 0});
 }
 
 std::vector<fs::ViewDirectory> directories_of(const config::Cache& configuration) {
@@ -121,8 +170,10 @@ struct Cache::State {
   std::chrono::milliseconds worker_timeout{};
   SystemClock clock;
   std::unique_ptr<repository::Repository> repository;
-  std::unique_ptr<wire::RemoteSource> source;
+  std::unique_ptr<wire::RemoteSource> source;  // of a master; without one,
+  NoSource no_source;
   std::unique_ptr<replicator::Replicator> replicator;
+  std::unique_ptr<pull::Puller> puller;  // brings its versions
   std::unique_ptr<CacheLibrary> library;
   std::mutex view_mutex;  // guards the pointer against the replicator's observer
   std::unique_ptr<fs::View> view;
@@ -142,7 +193,9 @@ struct Cache::State {
   }
 
   Result<unique_fd> listen(const config::Cache& configuration, Inheritance& inheritance);
+  Result<source::Source*> open_source(const config::Cache& configuration);
   Status begin_replication(const config::Cache& configuration, bool goes_on);
+  void begin_pulling(const config::Cache& configuration);
   Status mount_view(const config::Cache& configuration, const Inheritance& inheritance,
                     std::optional<fs::KeptMount> mount, std::function<void()> on_unmounted);
   void serve(const config::Cache& configuration, const Inheritance& inheritance,
@@ -162,17 +215,25 @@ Result<unique_fd> Cache::State::listen(const config::Cache& configuration,
   return socket;
 }
 
-Status Cache::State::begin_replication(const config::Cache& configuration, bool goes_on) {
+Result<source::Source*> Cache::State::open_source(const config::Cache& configuration) {
+  if (pulls(configuration)) {
+    ICBD_TRY(follow_nobody(*repository));
+    return &no_source;
+  }
   source = std::make_unique<wire::RemoteSource>(
       wire::tcp_connector(configuration.master_data, connect_timeout),
       wire::RemoteSourceOptions{
           .node_name = configuration.node_name.empty() ? host_name() : configuration.node_name,
           .packing = configuration.packing},
       logger);
+  return source.get();
+}
+
+Status Cache::State::begin_replication(const config::Cache& configuration, bool goes_on) {
+  ICBD_ASSIGN(source::Source* const from, open_source(configuration));
   replicator::ReplicatorOptions options = options_of(configuration);
   options.ask_source_first = !goes_on;
-  replicator =
-      std::make_unique<replicator::Replicator>(*repository, *source, clock, options, logger);
+  replicator = std::make_unique<replicator::Replicator>(*repository, *from, clock, options, logger);
   library = std::make_unique<CacheLibrary>(*repository, *replicator);
   replicator->set_observer([this] {
     const std::lock_guard lock(view_mutex);
@@ -185,6 +246,15 @@ Status Cache::State::begin_replication(const config::Cache& configuration, bool 
   return replicator->start();
 }
 
+void Cache::State::begin_pulling(const config::Cache& configuration) {
+  puller = std::make_unique<pull::Puller>(
+      *repository, clock, puller_options_of(configuration), logger, [this] {
+        if (const Status shown = replicator->catalog_changed(); !shown)
+          logger->error("what has arrived is not shown yet: {}", shown.error().message());
+      });
+  puller->start();
+}
+
 Status Cache::State::mount_view(const config::Cache& configuration, const Inheritance& inheritance,
                                 std::optional<fs::KeptMount> mount,
                                 std::function<void()> on_unmounted) {
@@ -192,7 +262,7 @@ Status Cache::State::mount_view(const config::Cache& configuration, const Inheri
   ICBD_ASSIGN(auto next, fs::View::mount(*library,
                                          {.mountpoint = configuration.mountpoint,
                                           .source = configuration.view_source.empty()
-                                                        ? configuration.master_data
+                                                        ? config::source_of(configuration)
                                                         : configuration.view_source,
                                           .directories = directories_of(configuration),
                                           .features = features_of(configuration),
@@ -209,11 +279,15 @@ Status Cache::State::mount_view(const config::Cache& configuration, const Inheri
 void Cache::State::serve(const config::Cache& configuration, const Inheritance& inheritance,
                          unique_fd rest_socket) {
   verifications.emplace(*repository, logger);
-  follower.emplace(config::master_rest_of(configuration), *replicator, logger);
+  if (pulls(configuration))
+    begin_pulling(configuration);
+  else
+    follower.emplace(config::master_rest_of(configuration), *replicator, logger);
   rest_service.emplace(std::move(rest_socket),
                        make_router({.repository = *repository,
                                     .replicator = *replicator,
-                                    .source = *source,
+                                    .source = source.get(),
+                                    .puller = puller.get(),
                                     .view = *view,
                                     .verifications = *verifications,
                                     .configuration = configuration,
@@ -266,12 +340,14 @@ void Cache::end(const std::function<void(fs::View&)>& leave) {
   state.follower.reset();
   state.verifications.reset();
   if (state.view) leave(*state.view);
+  if (state.puller) state.puller->stop();
   // Ends what waits for the network; then the replicator answers whoever still waits, and only
   // then may the view's session go.
   if (state.source) state.source->stop();
   if (state.replicator) state.replicator->stop();
   state.show(nullptr);
   state.library.reset();
+  state.puller.reset();
   state.replicator.reset();
   state.source.reset();
   state.repository.reset();
@@ -282,6 +358,7 @@ void Cache::reconfigure(const config::Cache& configuration) {
   State& state = *state_;
   static_cast<void>(set_level(*state.logger, configuration.log_level));
   if (state.replicator) state.replicator->reconfigure(options_of(configuration));
+  if (state.puller) state.puller->reconfigure(puller_options_of(configuration));
 }
 
 Status Cache::healthy() {

@@ -21,7 +21,8 @@ config::Service service_of(cache::Cache& cache, const config::DaemonArguments& a
   const std::string mountpoint = configuration.mountpoint.string();
   return {.ready_line = fmt::format("icbd-cache ready rest={} mountpoint={}", cache.rest_address(),
                                     mountpoint),
-          .status = fmt::format("{} shows the images of {}", mountpoint, configuration.master_data),
+          .status = fmt::format("{} shows the images of {}", mountpoint,
+                                config::source_of(configuration)),
           .healthy = [&cache] { return cache.healthy(); },
           .reload = config::reloader<config::Cache>(
               arguments, config::load_cache, configuration, logger,

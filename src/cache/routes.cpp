@@ -14,6 +14,7 @@
 #include "icbd/fs/mount_table.h"
 #include "icbd/rest/api.h"
 
+#include "pull_status.h"
 #include "wish_routes.h"
 
 namespace icbd::cache {
@@ -87,6 +88,7 @@ Result<json> describe_repository(repository::Repository& repository) {
 }
 
 json describe_master(const Subjects& subjects) {
+  if (subjects.puller != nullptr) return nullptr;
   const replicator::SourceStatus status = subjects.replicator.source_status();
   json object{{"address", subjects.configuration.master_data},
               {"reachable", status.reachable},
@@ -100,6 +102,19 @@ json describe_master(const Subjects& subjects) {
   if (!status.error.empty()) object["error"] = status.error;
   if (!status.warning.empty()) object["warning"] = status.warning;
   return object;
+}
+
+json describe_wire(const Subjects& subjects) {
+  if (subjects.source == nullptr)
+    return {{"bytes_sent", 0},
+            {"bytes_received", subjects.puller->status().bytes_received},
+            {"bytes_unpacked", 0},
+            {"packing", ""}};
+  const wire::RemoteSource& source = *subjects.source;
+  return {{"bytes_sent", source.bytes_sent()},
+          {"bytes_received", source.bytes_received()},
+          {"bytes_unpacked", source.bytes_unpacked()},
+          {"packing", source.packing()}};
 }
 
 json count_states(const replicator::VersionTable& table) {
@@ -191,10 +206,6 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
     object["progress"] = to_json(progress);
     arriving.push_back(std::move(object));
   }
-  json subscriptions = json::array();
-  const bool offline = !subjects.replicator.source_status().reachable;
-  for (const replicator::SubscriptionStatus& status : subjects.replicator.subscriptions())
-    subscriptions.push_back(cache::to_json(status, offline));
   json refused = json::array();
   for (const replicator::Refusal& refusal : subjects.replicator.refusals())
     refused.push_back({{"image", refusal.version.facts.image},
@@ -206,17 +217,16 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"time", format_utc(SystemClock().wall())},
                {"repository", std::move(repository)},
                {"master", describe_master(subjects)},
+               {"source", subjects.puller != nullptr
+                              ? describe_pulling(*subjects.puller, subjects.configuration)
+                              : json()},
                {"view", describe_view(subjects, *table)},
                {"worker", describe_worker(subjects)},
-               {"wire",
-                {{"bytes_sent", subjects.source.bytes_sent()},
-                 {"bytes_received", subjects.source.bytes_received()},
-                 {"bytes_unpacked", subjects.source.bytes_unpacked()},
-                 {"packing", subjects.source.packing()}}},
+               {"wire", describe_wire(subjects)},
                {"images", table->images.size()},
                {"versions", count_states(*table)},
                {"arriving", std::move(arriving)},
-               {"subscriptions", std::move(subscriptions)},
+               {"subscriptions", describe_subscriptions(subjects)},
                {"refused", std::move(refused)},
                {"recovery", to_json(findings_left(subjects.repository, *table))}}};
 }

@@ -7,6 +7,7 @@
 #include "icbd/config/config.h"
 #include "icbd/fs/view.h"
 #include "icbd/node/verify_jobs.h"
+#include "icbd/pull/puller.h"
 #include "icbd/replicator/replicator.h"
 #include "icbd/repository/repository.h"
 #include "icbd/rest/router.h"
@@ -18,7 +19,8 @@ namespace icbd::cache {
 struct Subjects {
   repository::Repository& repository;
   replicator::Replicator& replicator;
-  wire::RemoteSource& source;
+  wire::RemoteSource* source;  // null if versions come from a machine that runs no icbd;
+  pull::Puller* puller;        // then it is this that is not null
   fs::View& view;
   node::VerifyJobs& verifications;
   config::Cache configuration;

@@ -9,6 +9,8 @@
 #include "icbd/base/limits.h"
 #include "icbd/config/config.h"
 
+#include "pull_status.h"
+
 namespace icbd::cache {
 namespace {
 
@@ -24,6 +26,10 @@ std::vector<replicator::Hold> hold_of_open_files(VersionSerial serial, std::size
   if (open == 0) return {};
   return {{serial, "open",
            open == 1 ? "a file of it is open" : fmt::format("{} files of it are open", open)}};
+}
+
+std::vector<replicator::Hold> parent_hold(VersionSerial serial) {
+  return {{serial, "parent", "a snapshot is coming that shares with it"}};
 }
 
 // Whoever is just walking down to one of its files gets there first.
@@ -107,12 +113,30 @@ Result<Response> list_holds(const Subjects& subjects) {
   return Response{.body = {{"holds", std::move(list)}}};
 }
 
-Result<Response> list_subscriptions(const Subjects& subjects) {
-  json list = json::array();
-  const bool offline = !subjects.replicator.source_status().reachable;
-  for (const replicator::SubscriptionStatus& status : subjects.replicator.subscriptions())
-    list.push_back(to_json(status, offline));
-  return Response{.body = {{"subscriptions", std::move(list)}}};
+json describe(const replicator::SubscriptionStatus& status, bool offline) {
+  const bool complete = status.behind_versions == 0 && !status.wanted.empty();
+  const std::string_view behind = offline ? "offline" : "behind";
+  json description = {{"image", status.subscription.image},
+                      {"state", complete ? "complete" : behind},
+                      {"behind_versions", status.behind_versions},
+                      {"behind_bytes", status.behind_bytes},
+                      {"wanted", json::array()}};
+  for (const catalog::Version& version : status.wanted)
+    description["wanted"].push_back(name_of(version));
+  if (status.subscription.latest != 0) description["latest"] = status.subscription.latest;
+  if (!status.subscription.tag.empty()) description["tag"] = status.subscription.tag;
+  if (!status.subscription.transfer.empty())
+    description["transfer"] = status.subscription.transfer;
+  if (!status.error.empty()) description["error"] = status.error;
+  return description;
+}
+
+Response list_subscriptions(const Subjects& subjects) {
+  return {.body = {{"subscriptions", describe_subscriptions(subjects)}}};
+}
+
+void look_at_source(const Subjects& subjects) {
+  if (subjects.puller != nullptr) subjects.puller->look_now();
 }
 
 void add_subscription_routes(Router& router, const Subjects& subjects) {
@@ -125,6 +149,7 @@ void add_subscription_routes(Router& router, const Subjects& subjects) {
         ICBD_ASSIGN(const auto subscription,
                     read_subscription(parameters.at("image"), request.body));
         ICBD_TRY(subjects.replicator.subscribe(subscription));
+        look_at_source(subjects);
         return list_subscriptions(subjects);
       });
   router.add("DELETE", "/api/subscriptions/{image}",
@@ -151,29 +176,24 @@ json to_json(const replicator::Hold& hold) {
   return {{"kind", hold.kind}, {"detail", hold.detail}};
 }
 
-json to_json(const replicator::SubscriptionStatus& status, bool offline) {
-  const bool complete = status.behind_versions == 0 && !status.wanted.empty();
-  const std::string_view behind = offline ? "offline" : "behind";
-  json description = {{"image", status.subscription.image},
-                      {"state", complete ? "complete" : behind},
-                      {"behind_versions", status.behind_versions},
-                      {"behind_bytes", status.behind_bytes},
-                      {"wanted", json::array()}};
-  for (const catalog::Version& version : status.wanted)
-    description["wanted"].push_back(name_of(version));
-  if (status.subscription.latest != 0) description["latest"] = status.subscription.latest;
-  if (!status.subscription.tag.empty()) description["tag"] = status.subscription.tag;
-  if (!status.subscription.transfer.empty())
-    description["transfer"] = status.subscription.transfer;
-  if (!status.error.empty()) description["error"] = status.error;
-  return description;
+json describe_subscriptions(const Subjects& subjects) {
+  json list = json::array();
+  const bool reachable = subjects.puller != nullptr ? subjects.puller->status().reachable
+                                                    : subjects.replicator.source_status().reachable;
+  for (replicator::SubscriptionStatus& status : subjects.replicator.subscriptions()) {
+    if (subjects.puller != nullptr) add_what_is_there(status, *subjects.puller);
+    list.push_back(describe(status, !reachable));
+  }
+  return list;
 }
 
 void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Subjects& subjects) {
   replicator::Replicator& replicator = subjects.replicator;
   add_version_route(router, reader, "POST", "/pull",
-                    [&replicator](const catalog::Version& version, const Request&) {
-                      return replicator.pull(version.serial);
+                    [subjects](const catalog::Version& version, const Request&) -> Status {
+                      ICBD_TRY(subjects.replicator.pull(version.serial));
+                      look_at_source(subjects);
+                      return {};
                     });
   add_version_route(router, reader, "POST", "/unpull",
                     [&replicator](const catalog::Version& version, const Request&) {
@@ -183,6 +203,8 @@ void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Su
                     [subjects](const catalog::Version& version, const Request&) -> Status {
                       ICBD_TRY(wait_until_quiet(subjects, version));
                       return subjects.replicator.drop(version.serial, [&](VersionSerial serial) {
+                        if (subjects.puller != nullptr && subjects.puller->needs(serial))
+                          return parent_hold(serial);
                         return hold_of_open_files(serial, subjects.view.forget_unless_open(serial));
                       });
                     });

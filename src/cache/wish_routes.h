@@ -17,6 +17,6 @@ std::string name_of(const catalog::Version& version);
 // Everything that holds the version here: the replicator's reasons, and open files.
 std::vector<replicator::Hold> holds_of(const Subjects& subjects, VersionSerial serial);
 nlohmann::json to_json(const replicator::Hold& hold);
-nlohmann::json to_json(const replicator::SubscriptionStatus& status, bool offline);
+nlohmann::json describe_subscriptions(const Subjects& subjects);
 
 }  // namespace icbd::cache

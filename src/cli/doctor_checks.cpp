@@ -241,6 +241,31 @@ Finding check_followed(const json& master) {
              "in its firewall?");
 }
 
+Finding check_pulled_from(const json& source) {
+  const std::string address = text(source, "address");
+  if (source.value("reachable", false))
+    return {.subject = "source", .found = fmt::format("{}, reachable", address)};
+  const std::string error = text(source, "error");
+  return bad("source",
+             fmt::format("{}, not reachable{}", address, error.empty() ? "" : ": " + error),
+             "nothing new comes; what is here is served",
+             "try it by hand: ssh with the user, host, key and known_hosts of [source]");
+}
+
+// ssh refuses a key that others may read (sshkey_perm_ok(), authfile.c).
+Finding check_key(const std::filesystem::path& key) {
+  std::error_code error;
+  const auto status = std::filesystem::status(key, error);
+  if (!std::filesystem::is_regular_file(status))
+    return bad("[source] key", fmt::format("there is no file {}", key.string()),
+               "ssh cannot log in", fmt::format("ssh-keygen -t ed25519 -N '' -f {}", key.string()));
+  using std::filesystem::perms;
+  if ((status.permissions() & (perms::group_all | perms::others_all)) != perms::none)
+    return bad("[source] key", fmt::format("others may read or write {}", key.string()),
+               "ssh does not use it", fmt::format("chmod 600 {}", key.string()));
+  return {.subject = "[source] key", .found = key.string()};
+}
+
 }  // namespace
 
 std::string_view to_string(Verdict verdict) {
@@ -295,6 +320,26 @@ std::vector<Finding> check_repository(const std::filesystem::path& directory,
   return findings;
 }
 
+std::vector<Finding> check_source(const Configuration& configuration, bool ssh_is_there) {
+  const auto* const cache = std::get_if<config::Cache>(&configuration);
+  if (cache == nullptr || cache->source_url.empty()) return {};
+  std::vector<Finding> findings;
+  if (!ssh_is_there)
+    findings.push_back(bad("[source] url", "there is no ssh on this machine",
+                           "nothing can be fetched", "apt install openssh-client"));
+  else
+    findings.push_back({.subject = "[source] url", .found = cache->source_url});
+  if (!cache->source_key.empty()) findings.push_back(check_key(cache->source_key));
+  std::error_code ignored;
+  const auto& hosts = cache->source_known_hosts;
+  if (!hosts.empty() && !std::filesystem::is_regular_file(hosts, ignored))
+    findings.push_back(bad("[source] known_hosts",
+                           fmt::format("there is no file {}", hosts.string()),
+                           "every host is refused",
+                           "ssh-keyscan HOST prints the key: compare it with the one there first"));
+  return findings;
+}
+
 std::vector<Finding> check_ports(const Configuration& configuration, const MachineFacts& machine,
                                  bool daemon_answers) {
   const auto check = [&](const std::string& key, const std::string& address) {
@@ -311,6 +356,8 @@ std::vector<Finding> check_server(const std::string& url, const json& status, Ti
                                 check_clock(status, now)};
   if (const json master = object_in(status, "master"); !master.empty())
     findings.push_back(check_followed(master));
+  if (const json source = object_in(status, "source"); !source.empty())
+    findings.push_back(check_pulled_from(source));
   return findings;
 }
 

@@ -34,6 +34,8 @@ std::vector<Finding> check_repository(const std::filesystem::path& directory,
 // `daemon_answers`: where it listens for REST.
 std::vector<Finding> check_ports(const Configuration& configuration, const MachineFacts& machine,
                                  bool daemon_answers);
+// Of a cache that follows a machine without icbd: what ssh needs here; else nothing.
+std::vector<Finding> check_source(const Configuration& configuration, bool ssh_is_there);
 // What the server's /api/status says, at what is `now` here.
 std::vector<Finding> check_server(const std::string& url, const nlohmann::json& status,
                                   Timestamp now);

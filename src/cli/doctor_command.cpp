@@ -65,6 +65,7 @@ std::vector<Finding> examine_configuration(const std::filesystem::path& file,
   append(findings,
          check_repository(repository, mount,
                           mount ? look_at_btrfs(surroundings.machine_root, *mount) : std::nullopt));
+  append(findings, check_source(*configuration, machine.ssh));
   const auto status = ask_status(url_of_listener(rest_listen_of(*configuration)));
   append(findings,
          check_ports(*configuration, machine,

@@ -123,6 +123,8 @@ MachineFacts look_at_machine(const path& root) {
   facts.kernel = parse_release(facts.release);
   facts.fuse_device = std::filesystem::exists(root / "dev/fuse", ignored);
   facts.btrfs = std::filesystem::exists(root / "sys/fs/btrfs", ignored);
+  for (const char* const directory : {"usr/local/bin", "usr/bin", "bin"})
+    facts.ssh = facts.ssh || std::filesystem::exists(root / directory / "ssh", ignored);
   facts.send_stream_version = read_number(root / "sys/fs/btrfs/features/send_stream_version");
   facts.io_uring_disabled = read_number(root / "proc/sys/kernel/io_uring_disabled");
   facts.memory = read_memory(root);

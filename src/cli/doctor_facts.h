@@ -40,6 +40,7 @@ struct MachineFacts {
   KernelVersion kernel;
   bool fuse_device = false;
   bool btrfs = false;
+  bool ssh = false;  // its program is where programs are
   std::optional<std::uint64_t> send_stream_version;
   std::optional<std::uint64_t> io_uring_disabled;
   std::uint64_t memory = 0;  // bytes

@@ -68,6 +68,52 @@ std::string describe_followed(const json& master) {
   return description;
 }
 
+std::string describe_pull(const json& pull) {
+  std::string description = fmt::format(
+      "{}@{} {}: {}, {}, {}/s, {}", text(pull, "image"), number(pull, "version"),
+      text(pull, "snapshot"), text(pull, "phase"), format_size(number(pull, "bytes_received")),
+      format_size(number(pull, "rate_bytes_per_second")),
+      text(pull, "parent").empty() ? "all of it" : "against " + text(pull, "parent"));
+  constexpr std::uint64_t worth_saying = 10;
+  if (const auto silent = number(pull, "silent_seconds");
+      silent >= worth_saying && text(pull, "phase") == "receiving")
+    description += fmt::format("; nothing has come for {} s", silent);
+  return line("pulling", description);
+}
+
+std::string describe_image_there(const json& image) {
+  std::string description;
+  const std::string name = text(image, "image");
+  if (const auto behind = number(image, "behind"); behind != 0)
+    description +=
+        line("behind", fmt::format("{}: {} not here, the oldest of {}", name,
+                                   format_count(behind, "snapshot"), text(image, "behind_since")));
+  for (const json& skipped : list_in(image, "skipped"))
+    if (skipped.is_string()) description += line("skipped", printable(skipped.get<std::string>()));
+  return description;
+}
+
+// A machine that runs no icbd.
+std::string describe_source(const json& source) {
+  const std::string contact = text(source, "last_contact");
+  std::string description =
+      line("source", fmt::format("{}, {}{}{}", text(source, "address"),
+                                 source.value("reachable", false) ? "reachable" : "not reachable",
+                                 contact.empty() ? "" : ", last seen ", contact));
+  if (const std::string error = text(source, "error"); !error.empty())
+    description += line("", error);
+  description += line("trusted", text(source, "trust"));
+  for (const json& pull : list_in(source, "pulls")) description += describe_pull(pull);
+  for (const json& image : list_in(source, "images")) description += describe_image_there(image);
+  for (const json& skipped : list_in(source, "skipped"))
+    if (skipped.is_string()) description += line("skipped", printable(skipped.get<std::string>()));
+  for (const json& failed : list_in(source, "failed"))
+    description += line(failed.value("refused", false) ? "refused" : "failing",
+                        fmt::format("{} {}: {}", text(failed, "image"), text(failed, "snapshot"),
+                                    text(failed, "error")));
+  return description;
+}
+
 // What a reader, or whoever looks after them, may wonder about.
 std::string describe_view(const json& view) {
   std::string description = line("view", text(view, "mountpoint"));
@@ -100,11 +146,12 @@ std::string describe_wire(const json& wire) {
 }
 
 std::string describe_cache(const json& status) {
-  const json master = status.value("master", json::object());
+  const json master = object_in(status, "master");
+  const json source = object_in(status, "source");
   const json view = status.value("view", json::object());
   const json versions = status.value("versions", json::object());
   std::string description =
-      describe_followed(master) + describe_view(view) +
+      (source.empty() ? describe_followed(master) : describe_source(source)) + describe_view(view) +
       describe_worker(status.value("worker", json::object())) +
       describe_wire(status.value("wire", json::object())) +
       line("images", fmt::format("{} with {} complete, {} arriving, {} remote versions",

@@ -71,7 +71,26 @@ Status check_apart(const std::string& name, const std::filesystem::path& reposit
                   name, name.empty() ? "" : ": ", repository.string(), mountpoint.string()));
 }
 
+// Keys of the one that is not followed would be without effect, and somebody thinks otherwise.
+Status check_source(const std::string& name, const Cache& cache) {
+  const std::string begin = name.empty() ? "" : name + ": ";
+  const Cache standard;
+  if (!cache.source_url.empty() &&
+      (cache.master_data != standard.master_data || cache.master_rest != standard.master_rest ||
+       cache.master_repository))
+    return fail(ErrorCode::invalid_argument,
+                begin + "[source] url and [master] name two sources: a cache has one");
+  if (cache.source_remote_command.find_first_not_of(' ') == std::string::npos)
+    return fail(ErrorCode::invalid_argument,
+                begin + "[source] remote_command must be a command, such as \"sudo btrfs\"");
+  return {};
+}
+
 }  // namespace
+
+const std::string& source_of(const Cache& cache) {
+  return cache.source_url.empty() ? cache.master_data : cache.source_url;
+}
 
 std::string master_rest_of(const Cache& cache) {
   constexpr std::string_view rest_port = "5009";
@@ -118,6 +137,7 @@ Reload<Cache> plan_reload(const Cache& running, const Cache& read_again) {
 Result<Cache> parse_cache(std::string_view text, const std::string& name, Settings settings) {
   ICBD_ASSIGN(Cache cache, parse<Cache>(text, name, settings));
   ICBD_TRY(check_apart(name, cache.repository, cache.mountpoint));
+  ICBD_TRY(check_source(name, cache));
   return cache;
 }
 

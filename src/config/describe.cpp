@@ -37,6 +37,12 @@ struct FormatValue {
   }
   std::string operator()(const NodeNameTarget& target) const { return quote(*target.value); }
   std::string operator()(const TextTarget& target) const { return quote(*target.value); }
+  std::string operator()(const TextsTarget& target) const {
+    std::string list;
+    for (const std::string& text : *target.value) list += (list.empty() ? "" : ", ") + quote(text);
+    return "[" + list + "]";
+  }
+  std::string operator()(const SshTarget& target) const { return quote(*target.value); }
   std::string operator()(const CodecTarget& target) const {
     return quote(*target.value ? codec::to_string(**target.value) : "auto");
   }
@@ -66,6 +72,8 @@ struct FormatRange {
     return "A-Z, a-z, 0-9, \".\", \"_\" and \"-\"";
   }
   std::string operator()(const TextTarget&) const { return "one line of text"; }
+  std::string operator()(const TextsTarget&) const { return "a list of texts"; }
+  std::string operator()(const SshTarget&) const { return "ssh://USER@HOST:PORT/PATH, or empty"; }
   std::string operator()(const CodecTarget&) const {
     return "auto, none, lz4, snappy, zlib, zstd, with a level as in zstd:3";
   }

@@ -13,6 +13,7 @@
 
 #include "icbd/base/closest.h"
 #include "icbd/base/quote.h"
+#include "icbd/config/ssh_location.h"
 
 #include "address.h"
 
@@ -96,6 +97,16 @@ Fault check_directory(const ViewDirectory& directory, std::span<const ViewDirect
     return fmt::format("{}: {} must be an absolute path", name, quote(directory.source.string()));
   if (std::ranges::find(others, name, &ViewDirectory::name) != others.end())
     return fmt::format("{} is there twice", quote(name));
+  return {};
+}
+
+Fault read_line(const toml::node& node, std::string& line) {
+  std::string text;
+  if (Fault fault = read_text(node, text)) return fault;
+  const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' '; };
+  if (text.size() > text_length || std::ranges::any_of(text, is_control))
+    return fmt::format("must be at most {} bytes on one line", text_length);
+  line = std::move(text);
   return {};
 }
 
@@ -217,12 +228,24 @@ struct ReadValue {
     return {};
   }
 
-  Fault operator()(const TextTarget& target) const {
+  Fault operator()(const TextTarget& target) const { return read_line(node, *target.value); }
+
+  Fault operator()(const TextsTarget& target) const {
+    const toml::array* const list = node.as_array();
+    if (!list) return must_be("a list of texts", node);
+    std::vector<std::string> texts;
+    for (const toml::node& item : *list)
+      if (Fault fault = read_line(item, texts.emplace_back())) return fault;
+    *target.value = std::move(texts);
+    return {};
+  }
+
+  Fault operator()(const SshTarget& target) const {
     std::string text;
     if (Fault fault = read_text(node, text)) return fault;
-    const auto is_control = [](char c) { return static_cast<unsigned char>(c) < ' '; };
-    if (text.size() > text_length || std::ranges::any_of(text, is_control))
-      return fmt::format("must be at most {} bytes on one line", text_length);
+    if (!text.empty())
+      if (const auto location = parse_ssh_location(text); !location)
+        return fmt::format("{}, not {}", location.error().message(), quote(text));
     *target.value = text;
     return {};
   }

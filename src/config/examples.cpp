@@ -71,6 +71,24 @@ resend = true
 directory_cache = true
 readdirplus = true
 
+[source]
+# A machine that runs no icbd, followed instead of a master: "ssh://USER@HOST:PORT/PATH", USER and
+# PORT if they are needed. PATH there has a directory for each image, and each of them read-only
+# snapshots of any names. They are sent by `btrfs send`, and become versions when they are here.
+# Empty: the master below is followed.
+url = ""
+# The file with the private key. Empty: those that ssh takes by itself.
+key = ""
+# The file with the keys of hosts. Empty: those that ssh takes by itself. A host that is not in it
+# is refused.
+known_hosts = ""
+# What else ssh is told, each as after its -o: ["ProxyJump=gate.example"].
+ssh_options = []
+# What runs btrfs there: "sudo btrfs" for a user who may do only that.
+remote_command = "btrfs"
+# Seconds between two looks at what is there, 0.05 to 86400.
+poll_interval = 60
+
 [master]
 # The master's data service.
 data = "127.0.0.1:5010"

@@ -24,7 +24,8 @@ bool takes_text(const decltype(Key::target)& target) {
          std::holds_alternative<ChoiceTarget>(target) ||
          std::holds_alternative<UuidTarget>(target) ||
          std::holds_alternative<NodeNameTarget>(target) ||
-         std::holds_alternative<TextTarget>(target) || std::holds_alternative<CodecTarget>(target);
+         std::holds_alternative<TextTarget>(target) || std::holds_alternative<SshTarget>(target) ||
+         std::holds_alternative<CodecTarget>(target);
 }
 
 std::string label(const Key& key) {
@@ -57,6 +58,12 @@ std::vector<Key> keys_of(Cache& cache) {
       {"view", "resend", FlagTarget{&cache.resend}},
       {"view", "directory_cache", FlagTarget{&cache.directory_cache}},
       {"view", "readdirplus", FlagTarget{&cache.readdirplus}},
+      {"source", "url", SshTarget{&cache.source_url}},
+      {"source", "key", PathTarget{&cache.source_key, true}},
+      {"source", "known_hosts", PathTarget{&cache.source_known_hosts, true}},
+      {"source", "ssh_options", TextsTarget{&cache.source_ssh_options}},
+      {"source", "remote_command", TextTarget{&cache.source_remote_command}},
+      reloadable({"source", "poll_interval", DurationTarget{&cache.source_interval, 50ms, 24h}}),
       {"master", "data", PeerTarget{&cache.master_data}},
       {"master", "rest", PeerTarget{&cache.master_rest, true}},
       {"master", "repository", UuidTarget{&cache.master_repository}},

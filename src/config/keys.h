@@ -60,6 +60,14 @@ struct NodeNameTarget {
 struct TextTarget {
   std::string* value;
 };
+// Texts of one line each.
+struct TextsTarget {
+  std::vector<std::string>* value;
+};
+// "ssh://USER@HOST/PATH"; "" for none.
+struct SshTarget {
+  std::string* value;
+};
 // How bytes are packed: "auto", or one of codec::parse_setting().
 struct CodecTarget {
   std::optional<codec::Setting>* value;  // none: "auto"
@@ -74,7 +82,8 @@ struct Key {
   std::string_view table;  // "" for the top level
   std::string_view name;
   std::variant<FlagTarget, PathTarget, PeerTarget, DirectoriesTarget, ListenTarget, ChoiceTarget,
-               SizeTarget, UuidTarget, NodeNameTarget, TextTarget, CodecTarget, DurationTarget>
+               SizeTarget, UuidTarget, NodeNameTarget, TextTarget, TextsTarget, SshTarget,
+               CodecTarget, DurationTarget>
       target;
   bool required = false;
   bool reloadable = false;  // can change while the daemon runs

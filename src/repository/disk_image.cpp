@@ -13,10 +13,10 @@
 #include <utility>
 
 #include "icbd/base/bytes.h"
+#include "icbd/base/child_program.h"
 #include "icbd/base/file.h"
 #include "icbd/base/quote.h"
 
-#include "child_program.h"
 #include "disk_format.h"
 
 namespace icbd::repository {
@@ -329,19 +329,23 @@ Result<bool> is_other_format(int fd, const std::filesystem::path& name) {
 Result<std::uint64_t> measure_raw(const std::filesystem::path& file, const DiskImage& image,
                                   const std::atomic<bool>* cancelled) {
   MapReader map;
-  ICBD_TRY(run_qemu_img(
-      {"map", "--output=json", "-f", image.format, file.string()}, file,
-      {.cancelled = cancelled, .on_output = [&map](std::string_view piece) { map.add(piece); }}));
+  ICBD_TRY(
+      run_qemu_img({"map", "--output=json", "-f", image.format, file.string()}, file,
+                   {.cancelled = cancelled, .on_output = [&map](std::string_view piece) -> Status {
+                      map.add(piece);
+                      return {};
+                    }}));
   return map.bytes();
 }
 
 Status convert_to_raw(const std::filesystem::path& file, const DiskImage& image,
                       const std::filesystem::path& destination, const ConvertProgress& progress) {
-  const auto follow = [&](std::string_view piece) {
+  const auto follow = [&](std::string_view piece) -> Status {
     const auto percentage = last_percentage(piece);
     if (percentage && progress.bytes_done)
       *progress.bytes_done =
           static_cast<std::uint64_t>(*percentage / 100 * static_cast<double>(progress.bytes_total));
+    return {};
   };
   ICBD_TRY(run_qemu_img(
       {"convert", "-p", "-f", image.format, "-O", "raw", file.string(), destination.string()}, file,

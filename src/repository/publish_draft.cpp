@@ -42,6 +42,12 @@ Status Draft::begin_empty() {
   return {};
 }
 
+Status Draft::take() {
+  ICBD_TRY(remove_file(manifest()));
+  ICBD_ASSIGN(root_, open_file(path(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW));
+  return {};
+}
+
 Status Draft::seal() {
   return btrfs::set_read_only(root_.get(), true);
 }

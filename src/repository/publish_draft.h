@@ -1,8 +1,8 @@
 // What a publication leaves on disk before it is committed.
 //
 // Lifecycle: begin_as() or begin_empty(), then the subvolume is written to through root_fd(), then
-// seal(), then keep() and rename_into_place(). The destructor removes everything unless keep() was
-// called; after a kill recovery does it, by the hidden name.
+// seal(), or take() instead of all that; then keep() and rename_into_place(). The destructor
+// removes everything unless keep() was called; after a kill recovery does it, by the hidden name.
 #pragma once
 
 #include <filesystem>
@@ -28,6 +28,8 @@ class Draft {
   // A writable snapshot: one that was never writable would keep the received UUID of its source.
   Status begin_as(const std::filesystem::path& subvolume);
   Status begin_empty();
+  // There is a read-only subvolume at path(): somebody else has made it there.
+  Status take();
   Status seal();  // read-only from now on
 
   int root_fd() const { return root_.get(); }

@@ -6,7 +6,8 @@
 // Lifecycle: open(), feed() the input's bytes in pieces of any size, finish(). The input is one
 // stream or several, one after another; each may hold several subvolumes. An error is final; then
 // discard(), which the destructor does too, but cannot tell about.
-// Guarantees: while a subvolume arrives, it has the hidden name `.NAME.receiving`; NAME is there
+// Guarantees: while a subvolume arrives, it has the hidden name `.NAME.receiving` (`NAME.receiving`
+// if NAME is hidden itself); NAME is there
 // when, and only when, its commands were applied to their end and its bytes are on the disk.
 // The order is safe against power cuts: all data written and committed, then the received UUID, the
 // read-only flag and the name, then committed again. What a receiver that was killed has left is
@@ -63,7 +64,10 @@ struct ReceiveOptions {
   // With how many errors a stream has failed; 0: however many, it is read to its end.
   std::uint64_t errors_max = 1;
   std::filesystem::path search_root = {};  // none if empty
-  ReceiveObserver* observer = nullptr;     // outlives the receiver
+  // What the subvolume is called here; empty: what the stream calls it. With a name, the input may
+  // hold one subvolume: of the second, it is taken.
+  std::string name = {};
+  ReceiveObserver* observer = nullptr;  // outlives the receiver
 };
 
 // The root of the mount that `path` lies in: where the stock receiver looks for parents.

@@ -57,6 +57,12 @@ struct Cache {
   bool resend = true;                                  // [view] resend
   bool directory_cache = true;                         // [view] directory_cache
   bool readdirplus = true;                             // [view] readdirplus
+  std::string source_url;                              // [source] url; a master's if empty
+  std::filesystem::path source_key;                    // [source] key; ssh's own if empty
+  std::filesystem::path source_known_hosts;            // [source] known_hosts; ssh's own if empty
+  std::vector<std::string> source_ssh_options;         // [source] ssh_options, as after ssh -o
+  std::string source_remote_command = "btrfs";         // [source] remote_command
+  std::chrono::milliseconds source_interval{60'000};   // [source] poll_interval, seconds (number)
   std::string master_data = "127.0.0.1:5010";          // [master] data
   std::string master_rest;                             // [master] rest; data's host if empty
   std::string rest_listen = "127.0.0.1:5009";          // [rest] listen
@@ -79,6 +85,8 @@ struct Cache {
   bool operator==(const Cache&) const = default;
 };
 
+// Where its versions come from, as people know it: the address of [source] or of the master.
+const std::string& source_of(const Cache& cache);
 // Where the master's REST answers: [master] rest, or port 5009 on the host of [master] data.
 std::string master_rest_of(const Cache& cache);
 

@@ -47,6 +47,8 @@ struct ReplicatorOptions {
   // Follow this repository, whatever was followed before.
   std::optional<Uuid> expected_source = std::nullopt;
   applier::Policy policy = {};
+  // False: somebody else brings what people wish for; what is not here is not fetched from here.
+  bool pursue_wishes = true;
   // False: another process has just done so, and readers are waiting for this one.
   bool ask_source_first = true;
   unsigned demand_threads = 16;  // requests of waiting readers under way at the same time
@@ -127,6 +129,8 @@ class Replicator {
 
   std::shared_ptr<const VersionTable> versions() const;
   std::optional<catalog::Version> find(VersionSerial serial) const;
+  // Somebody else has changed the catalog.
+  Status catalog_changed() { return reload_table(); }
   // The source says when something changes (it has just done so), or does so no longer: then it is
   // asked every second.
   void source_announces(bool announcing);

@@ -106,6 +106,22 @@ TEST_F(ReceiveTest, AFullAndAnIncrementalStreamBecomeReadOnlyVersionsOfTheSameId
   EXPECT_THAT(names(), UnorderedElementsAre("one", "two"));
 }
 
+TEST_F(ReceiveTest, TheSubvolumeCanBeCalledWhatTheReceiverLikes) {
+  small_versions();
+  const auto one = receive(send("one"), {.name = ".hidden"});
+  ASSERT_TRUE(one) << one.error().message();
+  EXPECT_EQ(one->path, path() / "received/.hidden");
+  EXPECT_EQ(difference("one", "received/.hidden"), "");
+  // A second one would take its place.
+  std::filesystem::create_directory(path() / "other");
+  auto receiver = Receiver::open(path() / "other", {.name = "both"});
+  ASSERT_TRUE(receiver);
+  const Status fed = receiver->feed(joined({send("one"), send("two")}));
+  ASSERT_FALSE(fed);
+  EXPECT_EQ(fed.error().code(), ErrorCode::already_exists);
+  EXPECT_EQ(receiver->received().size(), 1u);
+}
+
 // What was received can be sent on, and received elsewhere as what it was at first.
 TEST_F(ReceiveTest, AReceivedVersionKeepsItsIdentityWhenItIsSentOn) {
   small_versions();

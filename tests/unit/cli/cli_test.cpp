@@ -13,6 +13,7 @@ using nlohmann::json;
 using testing::CliTest;
 using testing::FakeServer;
 using ::testing::HasSubstr;
+using ::testing::Not;
 using testing::version;
 
 TEST_F(CliTest, ListsImages) {
@@ -274,6 +275,39 @@ TEST_F(CliTest, StatusOfACache) {
   EXPECT_THAT(out(), HasSubstr("warning     restored from an old backup\n"));
   EXPECT_THAT(out(), HasSubstr("refused     win11@1: other content\n"));
   EXPECT_THAT(out(), HasSubstr("refused     win11@3: 8 MiB are needed\n"));
+}
+
+TEST_F(CliTest, StatusOfACacheThatFollowsAMachineWithoutIcbd) {
+  json status = cache_status();
+  status["master"] = nullptr;
+  status["source"] = {
+      {"address", "ssh://disks.example/srv"},
+      {"reachable", true},
+      {"last_contact", "2026-11-20T13:45:00Z"},
+      {"trust", "the host key"},
+      {"pulls",
+       {{{"image", "win11"},
+         {"version", 4},
+         {"snapshot", "monday"},
+         {"parent", "sunday"},
+         {"phase", "receiving"},
+         {"bytes_received", 3u << 20},
+         {"rate_bytes_per_second", 1u << 20},
+         {"silent_seconds", 12}}}},
+      {"images", {{{"image", "win11"}, {"behind", 2}, {"behind_since", "2026-11-19T00:00:00Z"}}}},
+      {"failed",
+       {{{"image", "win11"}, {"snapshot", "tuesday"}, {"error", "no route"}, {"refused", false}}}}};
+  server.on("GET /api/status", status);
+  EXPECT_EQ(run({"status"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("source      ssh://disks.example/srv, reachable, last seen "
+                               "2026-11-20T13:45:00Z\n"
+                               "trusted     the host key\n"
+                               "pulling     win11@4 monday: receiving, 3.0 MiB, 1.0 MiB/s, against "
+                               "sunday; nothing has come for 12 s\n"
+                               "behind      win11: 2 snapshots not here, the oldest of "
+                               "2026-11-19T00:00:00Z\n"
+                               "failing     win11 tuesday: no route\n"));
+  EXPECT_THAT(out(), Not(HasSubstr("master ")));
 }
 
 TEST_F(CliTest, WatchShowsTheStatusUntilItIsLeft) {

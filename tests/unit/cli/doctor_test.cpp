@@ -178,5 +178,34 @@ TEST_F(DoctorTest, AServerThatIsNotThereAndAWrongConfigurationAreThingsToDo) {
   EXPECT_EQ(bad, 2);
 }
 
+TEST_F(DoctorTest, WhatSshNeedsIsLookedAtWhereItIsNeeded) {
+  config::Cache cache;
+  EXPECT_TRUE(check_source(cache, false).empty());
+  cache.source_url = "ssh://disks.example/srv";
+  EXPECT_EQ(verdict_on(check_source(cache, true), "[source] url"), Verdict::good);
+  EXPECT_EQ(verdict_on(check_source(cache, false), "[source] url"), Verdict::bad);
+  cache.source_key = root / "key";
+  cache.source_known_hosts = root / "known_hosts";
+  EXPECT_EQ(verdict_on(check_source(cache, true), "[source] key"), Verdict::bad);
+  EXPECT_EQ(verdict_on(check_source(cache, true), "[source] known_hosts"), Verdict::bad);
+  write("key", "secret");
+  write("known_hosts", "");
+  std::filesystem::permissions(cache.source_key, std::filesystem::perms(0640));
+  EXPECT_EQ(verdict_on(check_source(cache, true), "[source] key"), Verdict::bad);
+  std::filesystem::permissions(cache.source_key, std::filesystem::perms(0600));
+  EXPECT_EQ(verdict_on(check_source(cache, true), "[source] key"), Verdict::good);
+}
+
+TEST_F(DoctorTest, AMachineWithoutIcbdThatCannotBeReachedIsFound) {
+  json status{{"role", "cache"},
+              {"version", icbd::version()},
+              {"time", "2026-11-20T13:45:00Z"},
+              {"master", nullptr},
+              {"source", {{"address", "ssh://a/b"}, {"reachable", false}, {"error", "no route"}}}};
+  EXPECT_EQ(verdict_on(check_server("", status, {}), "source"), Verdict::bad);
+  status["source"]["reachable"] = true;
+  EXPECT_EQ(verdict_on(check_server("", status, {}), "source"), Verdict::good);
+}
+
 }  // namespace
 }  // namespace icbd::cli

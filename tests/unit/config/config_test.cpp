@@ -353,5 +353,38 @@ TEST_F(ConfigFile, IsOfAModestSize) {
   EXPECT_EQ(load_cache(file_).error().code(), ErrorCode::too_large);
 }
 
+TEST(Config, ACacheMayFollowAMachineWithoutIcbd) {
+  const auto cache = parse_cache(std::string(repository) + R"(
+    [source]
+    url = "ssh://backup@disks.example/srv/snap shots"
+    key = "/etc/icbd/key"
+    ssh_options = ["ProxyJump=gate.example", "Compression=yes"]
+    remote_command = "sudo btrfs"
+    poll_interval = 300
+    )",
+                                 "cache.toml");
+  ASSERT_TRUE(cache) << cache.error().message();
+  EXPECT_EQ(source_of(*cache), "ssh://backup@disks.example/srv/snap shots");
+  EXPECT_EQ(cache->source_key, "/etc/icbd/key");
+  EXPECT_THAT(cache->source_ssh_options,
+              testing::ElementsAre("ProxyJump=gate.example", "Compression=yes"));
+  EXPECT_EQ(cache->source_remote_command, "sudo btrfs");
+  EXPECT_EQ(cache->source_interval, 300s);
+  EXPECT_EQ(source_of(Cache()), "127.0.0.1:5010");
+}
+
+TEST(Config, AMachineWithoutIcbdIsNamedAsAUrl) {
+  EXPECT_THAT(cache_error("[source]\nurl = \"disks.example:/srv\"\n"),
+              AllOf(StartsWith("cache.toml:4: [source] url must be ssh://USER@HOST:PORT/PATH"),
+                    HasSubstr("not \"disks.example:/srv\"")));
+  EXPECT_THAT(cache_error("[source]\nssh_options = \"Port=1\"\n"), HasSubstr("list of texts"));
+  EXPECT_THAT(cache_error("[source]\nremote_command = \" \"\n"), HasSubstr("sudo btrfs"));
+}
+
+TEST(Config, ACacheHasOneSource) {
+  EXPECT_THAT(cache_error("[source]\nurl = \"ssh://a/b\"\n[master]\ndata = \"c:5010\"\n"),
+              HasSubstr("two sources"));
+}
+
 }  // namespace
 }  // namespace icbd::config

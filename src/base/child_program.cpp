@@ -1,4 +1,4 @@
-#include "child_program.h"
+#include "icbd/base/child_program.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,13 +11,17 @@
 #include <array>
 #include <cerrno>
 #include <csignal>
+#include <optional>
+#include <span>
 
 #include "icbd/base/unique_fd.h"
 
-namespace icbd::repository {
+namespace icbd {
 namespace {
 
-constexpr std::size_t kept_max = std::size_t{1} << 20;
+constexpr std::size_t output_max = std::size_t{1} << 20;
+constexpr std::size_t errors_max = std::size_t{64} << 10;
+constexpr std::size_t piece_max = std::size_t{64} << 10;  // what a pipe holds (pipe(7))
 constexpr int poll_milliseconds = 100;
 constexpr int exit_no_program = 127;  // as shells have it
 constexpr int exit_signal_base = 128;
@@ -91,45 +95,75 @@ class Child {
   pid_t id_;
 };
 
-void keep(std::string& text, std::string_view piece) {
-  text += piece.substr(0, kept_max - std::min(kept_max, text.size()));
-}
-
-// False at the end of the pipe.
-Result<bool> take_piece(int fd, std::string& text,
-                        const std::function<void(std::string_view)>& sink) {
-  std::array<char, 16384> buffer{};
+// None at the end of the pipe; an empty piece if there is nothing just now.
+Result<std::optional<std::string_view>> take_piece(int fd, std::span<char> buffer) {
   const ssize_t got = read(fd, buffer.data(), buffer.size());
-  if (got < 0 && (errno == EINTR || errno == EAGAIN)) return true;
+  if (got < 0 && (errno == EINTR || errno == EAGAIN)) return std::string_view();
   if (got < 0) return fail_errno("read what a program says");
-  const std::string_view piece(buffer.data(), static_cast<std::size_t>(got));
-  if (sink)
-    sink(piece);
-  else
-    keep(text, piece);
-  return got > 0;
+  if (got == 0) return std::nullopt;
+  return std::string_view(buffer.data(), static_cast<std::size_t>(got));
 }
 
-Status listen_to(Pipe& output, Pipe& errors, ChildResult& result, const ChildOptions& options) {
-  std::array<pollfd, 2> ends{{{.fd = output.read_end.get(), .events = POLLIN, .revents = 0},
-                              {.fd = errors.read_end.get(), .events = POLLIN, .revents = 0}}};
-  while (ends[0].fd >= 0 || ends[1].fd >= 0) {
-    if (options.cancelled && *options.cancelled)
-      return fail(ErrorCode::cancelled, "it is not wanted any more");
-    const int ready = poll(ends.data(), ends.size(), poll_milliseconds);
-    if (ready < 0 && errno != EINTR) return fail_errno("wait for what a program says");
-    if (ready <= 0) continue;
-    if (ends[0].revents != 0) {
-      ICBD_ASSIGN(const bool more, take_piece(ends[0].fd, result.output, options.on_output));
-      if (!more) ends[0].fd = -1;
+// What a program writes to its two pipes, until it has closed both.
+class Listener {
+ public:
+  Listener(const ChildOptions& options, ChildResult& result)
+      : options_(options), result_(result), buffer_(piece_max) {}
+
+  Status listen(const Pipe& output, const Pipe& errors) {
+    std::array<pollfd, 2> ends{{{.fd = output.read_end.get(), .events = POLLIN, .revents = 0},
+                                {.fd = errors.read_end.get(), .events = POLLIN, .revents = 0}}};
+    while (ends[0].fd >= 0 || ends[1].fd >= 0) {
+      if (options_.cancelled && *options_.cancelled)
+        return fail(ErrorCode::cancelled, "it is not wanted any more");
+      ICBD_TRY(check_silence());
+      const int ready = poll(ends.data(), ends.size(), poll_milliseconds);
+      if (ready < 0 && errno != EINTR) return fail_errno("wait for what a program says");
+      if (ready <= 0) continue;
+      if (ends[0].revents != 0) ICBD_TRY(take(ends[0], &Listener::take_output));
+      if (ends[1].revents != 0) ICBD_TRY(take(ends[1], &Listener::take_errors));
     }
-    if (ends[1].revents != 0) {
-      ICBD_ASSIGN(const bool more, take_piece(ends[1].fd, result.errors, {}));
-      if (!more) ends[1].fd = -1;
-    }
+    return {};
   }
-  return {};
-}
+
+ private:
+  Status take(pollfd& end, Status (Listener::*taker)(std::string_view)) {
+    ICBD_ASSIGN(const auto piece, take_piece(end.fd, buffer_));
+    if (!piece) {
+      end.fd = -1;
+      return {};
+    }
+    const Status taken = (this->*taker)(*piece);
+    heard_ = std::chrono::steady_clock::now();  // afterwards: a slow taker is not its silence
+    return taken;
+  }
+
+  Status take_output(std::string_view piece) {
+    if (options_.on_output) return options_.on_output(piece);
+    result_.output += piece.substr(0, output_max - std::min(output_max, result_.output.size()));
+    return {};
+  }
+
+  Status take_errors(std::string_view piece) {
+    std::string& errors = result_.errors;
+    errors += piece;
+    if (errors.size() > errors_max) errors.erase(0, errors.size() - errors_max);
+    return {};
+  }
+
+  Status check_silence() const {
+    const auto longest = options_.longest_silence;
+    if (longest.count() == 0 || std::chrono::steady_clock::now() - heard_ < longest) return {};
+    return fail(ErrorCode::timed_out,
+                fmt::format("it has said nothing for {} s",
+                            std::chrono::ceil<std::chrono::seconds>(longest).count()));
+  }
+
+  const ChildOptions& options_;
+  ChildResult& result_;
+  std::vector<char> buffer_;
+  std::chrono::steady_clock::time_point heard_ = std::chrono::steady_clock::now();
+};
 
 }  // namespace
 
@@ -149,9 +183,9 @@ Result<ChildResult> run_child(const std::vector<std::string>& arguments,
   output.write_end.reset();
   errors.write_end.reset();
   ChildResult result;
-  ICBD_TRY(listen_to(output, errors, result, options));
+  ICBD_TRY(Listener(options, result).listen(output, errors));
   result.exit_code = child.wait();
   return result;
 }
 
-}  // namespace icbd::repository
+}  // namespace icbd

@@ -25,6 +25,8 @@ using namespace std::chrono_literals;
 constexpr auto bulk_patience = 30ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;
+// Seconds: what takes less time was not measured.
+constexpr double shortest_measured = 0.001;
 
 }  // namespace
 
@@ -332,17 +334,26 @@ Status Arrival::fill(std::stop_token stop,
                  .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); },
                  .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
   ICBD_TRY(bulk.prepare(stop));
-  if (decide_transfer().transfer == Transfer::stream) {
-    // What a stream would bring although it is here.
-    ICBD_TRY(bulk.fill_here(stop));
-    if (decide_transfer().transfer == Transfer::stream) ICBD_TRY(take_stream(bulk, stop));
-  }
-  return bulk.run(stop);
+  TransferFacts facts;
+  if (decide_transfer(facts).transfer == Transfer::stream) ICBD_TRY(bulk.fill_here(stop));
+  // What is here would come with a stream all the same.
+  const TransferDecision decision = decide_transfer(facts);
+  const auto begun = context_.clock.now();
+  if (decision.transfer == Transfer::stream) ICBD_TRY(take_stream(bulk, stop));
+  ICBD_TRY(bulk.run(stop));
+  const std::chrono::duration<double> took = context_.clock.now() - begun;
+  if (is_tree(facts))
+    context_.speeds.note(decision.transfer, static_cast<double>(facts.pending_files) /
+                                                std::max(took.count(), shortest_measured));
+  return {};
 }
 
 TransferFacts Arrival::transfer_facts() const {
-  TransferFacts facts{
-      .readers_wait = readers_.waiting() != 0, .is_read = bytes_read_ != 0, .unavailable = {}};
+  TransferFacts facts{.readers_wait = readers_.waiting() != 0,
+                      .is_read = bytes_read_ != 0,
+                      .extents_speed = context_.speeds.of(Transfer::extents),
+                      .stream_speed = context_.speeds.of(Transfer::stream),
+                      .unavailable = {}};
   const ChunkMap& chunks = content_->chunks();
   const auto& entries = content_->entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
@@ -362,8 +373,9 @@ TransferFacts Arrival::transfer_facts() const {
   return facts;
 }
 
-TransferDecision Arrival::decide_transfer() {
-  TransferFacts facts = transfer_facts();
+// `facts`: what it was decided by.
+TransferDecision Arrival::decide_transfer(TransferFacts& facts) {
+  facts = transfer_facts();
   const TransferMode mode = context_.transfer_mode(version().facts.image);
   const std::lock_guard lock(mutex_);
   facts.unavailable = no_stream_;
@@ -490,7 +502,7 @@ bool Arrival::set_failure(const Error& error) {
 ArrivalProgress Arrival::progress() const {
   ArrivalProgress progress;
   const ChunkMap& chunks = content_->chunks();
-  for (const manifest::Entry& entry : content_->entries()) progress.bytes_total += entry.size;
+  progress.bytes_total = version().facts.file_bytes;
   // Chunks are counted, not bytes: short last ones make this a little more than the truth, so it
   // is held below the total until all are done.
   progress.bytes_done =

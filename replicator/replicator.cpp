@@ -42,6 +42,7 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
                .demand = demand_,
                .timers = timers_,
                .live = live_,
+               .speeds = speeds_,
                .transfer_mode = [this](const std::string& image) { return transfer_mode_of(image); },
                .on_all_here =
                    [this](const catalog::Version& version) {

@@ -62,6 +62,7 @@ struct ArrivalContext {
   Executor& demand;  // runs fetches that readers wait for
   Executor& timers;  // runs short tasks at their time
   const LiveOptions& live;
+  TransferSpeeds& speeds;
   // How the bytes of an image's versions are to come.
   std::function<TransferMode(const std::string& image)> transfer_mode;
   // Readers have brought everything: the version can land without a fill.
@@ -165,7 +166,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status finish_inodes(const SharedInodes& shared);
   void set_phase(ArrivalPhase phase);
   TransferFacts transfer_facts() const;
-  TransferDecision decide_transfer();
+  TransferDecision decide_transfer(TransferFacts& facts);
   Status take_stream(BulkFill& bulk, std::stop_token stop);
 
   ArrivalContext context_;

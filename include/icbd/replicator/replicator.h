@@ -239,6 +239,7 @@ class Replicator {
   GatedSource gate_;
   SpaceGate space_;
   RateLimit bandwidth_;
+  TransferSpeeds speeds_;
   const Clock& clock_;
   const ReplicatorOptions options_;
   LiveOptions live_;

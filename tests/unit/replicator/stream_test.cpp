@@ -186,16 +186,14 @@ TEST_F(StreamTest, AStopInTheMiddleIsHeardAndTheRestComesAfterTheStart) {
   expect_landed_equal(1);
 }
 
-TEST_F(StreamTest, IsTakenByItselfForManySmallFilesAndNotForADisk) {
-  publish("for i in $(seq 2500); do echo $i > f$i; done", "tree");
-  publish("head -c 3M /dev/urandom > disk");
+TEST_F(StreamTest, IsMeasuredByItselfWithManySmallFilesAndNotWithADisk) {
+  publish("for i in $(seq 2500); do echo $i > f$i; done");
+  publish("for i in $(seq 2500); do echo new $i > f$i; done");
+  publish("rm f*; head -c 3M /dev/urandom > disk");
   start();
-  wait_until_known(1, "tree");
-  ASSERT_DONE(open(1, "tree"));
-  replicator_->want(serial(1, "tree"));
-  wait_until_complete(1, "tree");
-  EXPECT_EQ(source_->streams_asked, 1);
-  arrive(1);
+  EXPECT_EQ(arrive(1).transfer, Transfer::extents);
+  EXPECT_EQ(arrive(2).transfer, Transfer::stream);
+  EXPECT_EQ(arrive(3).transfer, Transfer::extents);
   EXPECT_EQ(source_->streams_asked, 1);
 }
 

@@ -9,11 +9,13 @@ using enum Transfer;
 using testing::HasSubstr;
 using testing::Not;
 
-// 50,000 files of 4 KiB, all of them new.
+// 50,000 files of 4 KiB, all of them new; streams were measured to be twice as fast.
 TransferFacts small_files() {
   return {.pending_files = 50'000,
           .pending_bytes = 50'000 * 4096,
           .stream_bytes = 50'000 * 4096,
+          .extents_speed = 10'000,
+          .stream_speed = 20'000,
           .unavailable = {}};
 }
 TransferFacts disk_image() {
@@ -36,6 +38,27 @@ TEST(TransferChoice, TakesTheStreamByItselfForManySmallFiles) {
   TransferFacts large = small_files();
   large.pending_bytes = large.stream_bytes = large.pending_files * (stream_file_bytes_max + 1);
   EXPECT_EQ(chosen(TransferMode::automatic, large), extents);
+}
+
+TEST(TransferChoice, MeasuresExtentsThenTheStreamAndTakesWhatIsFaster) {
+  TransferFacts facts = small_files();
+  TransferSpeeds speeds;
+  const auto choose = [&] {
+    facts.extents_speed = speeds.of(extents);
+    facts.stream_speed = speeds.of(stream);
+    return chosen(TransferMode::automatic, facts);
+  };
+  EXPECT_EQ(choose(), extents);
+  speeds.note(extents, 10'000);
+  EXPECT_EQ(choose(), stream);
+  speeds.note(stream, 11'000);
+  EXPECT_EQ(choose(), extents) << "not by enough";
+  for (int i = 0; i < 10; ++i) speeds.note(extents, 5'000);
+  EXPECT_EQ(choose(), stream);
+  speeds.note(stream, 1'000);
+  speeds.note(stream, 1'000);
+  speeds.note(stream, 1'000);
+  EXPECT_EQ(choose(), extents);
 }
 
 TEST(TransferChoice, LeavesReadersTheirOrder) {

@@ -247,8 +247,8 @@ Status Arrival::commit_shape() {
   const std::lock_guard lock(commit_mutex_);
   if (shape_committed_) return {};
   if (abandoned_) return fail(ErrorCode::cancelled, "the version is dropped");
-  const PendingMap map = pending_map();
   const std::uint64_t writes = filler_.counters().writes;
+  const PendingMap map = pending_map();
   // Nobody looks at the map before the catalog speaks of a shape: one sync makes it durable
   // together with the manifest's pages and all inodes.
   ICBD_TRY(write_file(map_path(), encode(map)));
@@ -297,13 +297,15 @@ PendingMap Arrival::pending_map() const {
 }
 
 Status Arrival::write_pending_map() {
+  // What is written while the map is made may be missing from it, but has to be on disk if not.
+  const std::uint64_t written_before = filler_.counters().writes;
   const PendingMap map = pending_map();
+  const std::uint64_t written = filler_.counters().writes;
   ICBD_TRY(content_->pages().sync());
-  const std::uint64_t writes = filler_.counters().writes;
-  if (synced_writes_ != writes) ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
-  synced_writes_ = writes;
+  if (synced_writes_ != written) ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  synced_writes_ = written;
   ICBD_TRY(replace_file(map_path(), encode(map)));
-  mapped_ = {.writes = writes, .wanted = map.wanted};
+  mapped_ = {.writes = written_before, .wanted = map.wanted};
   return {};
 }
 

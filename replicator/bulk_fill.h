@@ -1,10 +1,10 @@
 // Filling everything that is pending, in order: what clients boot from, then the rest.
 //
-// Lifecycle: construct, prepare(), perhaps fill_here() and other ways to bring bytes, run() once for
-// what is left. A planner (the calling thread) resolves files, fills locally
-// what it can and hands batches to a few workers, each of which asks the source, verifies and
-// stores; so that one batch is on the wire while another is hashed and a third written.
-// The size of a batch follows the rate at which bytes come.
+// Lifecycle: construct, prepare(), perhaps fill_here() and other ways to bring bytes, run() once
+// for what is left. A planner (the calling thread) resolves files, fills locally what it can and
+// hands batches to a few workers, each of which asks the source, verifies and stores; so that one
+// batch is on the wire while another is hashed and a third written. The size of a batch follows the
+// rate at which bytes come.
 #pragma once
 
 #include <atomic>
@@ -80,7 +80,7 @@ class BulkFill {
   std::uint64_t fetched_at_rate_ = 0;
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
-  std::uint64_t batch_missing_ = 0;         // of its chunks, what has to be fetched
+  std::uint64_t batch_missing_ = 0;  // of its chunks, what has to be fetched
   bool only_here_ = false;
   std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn
 

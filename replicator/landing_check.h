@@ -37,8 +37,7 @@ struct LandingCheckReport {
 
 class LandingCheck {
  public:
-  LandingCheck(Content& content, const SharedInodes& shared)
-      : content_(content), shared_(shared) {}
+  LandingCheck(Content& content, const SharedInodes& shared) : content_(content), shared_(shared) {}
 
   // An error only if something could not be looked at; `cancelled` if stopped.
   Result<LandingCheckReport> run(std::stop_token stop);

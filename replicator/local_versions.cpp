@@ -35,8 +35,8 @@ Result<std::span<const InodeNumber>> EntryInodes::of(const LocalVersion& version
   const std::lock_guard lock(mutex_);
   if (!inodes_.empty()) return inodes_;
   ICBD_ASSIGN(const std::vector<Staging::Name> names, version.subvolume.walk());
-  const bool same = std::ranges::equal(names, version.entries, {}, &Staging::Name::path,
-                                       &manifest::Entry::path);
+  const bool same =
+      std::ranges::equal(names, version.entries, {}, &Staging::Name::path, &manifest::Entry::path);
   if (!same)
     return fail(ErrorCode::corrupt, fmt::format("the names in {} are not those of its manifest",
                                                 name_of(version.version)));
@@ -79,9 +79,8 @@ Status LocalVersions::add(const catalog::Version& version, const Content& arrive
 
 void LocalVersions::keep(std::shared_ptr<const LocalVersion> local) {
   const std::lock_guard lock(mutex_);
-  std::erase_if(recent_, [&](const auto& known) {
-    return known->version.serial == local->version.serial;
-  });
+  std::erase_if(recent_,
+                [&](const auto& known) { return known->version.serial == local->version.serial; });
   recent_.push_front(std::move(local));
   if (recent_.size() > kept_open) recent_.pop_back();
 }

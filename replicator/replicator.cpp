@@ -33,21 +33,22 @@ Replicator::Replicator(repository::Repository& repository, source::Source& sourc
       demand_("icbd-demand", options.demand_threads),
       timers_("icbd-timers", 1),
       shapes_("icbd-shapes", 2),
-      context_{.repository = repository_,
-               .source = gate_,
-               .space = space_,
-               .bandwidth = bandwidth_,
-               .clock = clock_,
-               .logger = logger_,
-               .demand = demand_,
-               .timers = timers_,
-               .live = live_,
-               .speeds = speeds_,
-               .transfer_mode = [this](const std::string& image) { return transfer_mode_of(image); },
-               .on_all_here =
-                   [this](const catalog::Version& version) {
-                     want(version.serial, FillReason::reader);
-                   }},
+      context_{
+          .repository = repository_,
+          .source = gate_,
+          .space = space_,
+          .bandwidth = bandwidth_,
+          .clock = clock_,
+          .logger = logger_,
+          .demand = demand_,
+          .timers = timers_,
+          .live = live_,
+          .speeds = speeds_,
+          .transfer_mode = [this](const std::string& image) { return transfer_mode_of(image); },
+          .on_all_here =
+              [this](const catalog::Version& version) {
+                want(version.serial, FillReason::reader);
+              }},
       local_(repository_),
       fills_([this](VersionSerial serial, std::stop_token stop) { return fill(serial, stop); },
              {.images_at_once = options_.images_at_once}),

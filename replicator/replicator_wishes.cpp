@@ -58,8 +58,7 @@ Status Replicator::unpin(VersionSerial serial) {
 // What its subscription says, else what is configured.
 TransferMode Replicator::transfer_mode_of(const std::string& image) const {
   const auto table = versions();
-  const auto found =
-      std::ranges::find(table->subscriptions, image, &catalog::Subscription::image);
+  const auto found = std::ranges::find(table->subscriptions, image, &catalog::Subscription::image);
   if (found == table->subscriptions.end() || found->transfer.empty()) return live_.transfer;
   return transfer_mode(found->transfer);
 }

@@ -85,9 +85,8 @@ Result<std::vector<FileExtent>> file_extents(int fd, InodeNumber inode, ByteRang
   TreeSearch search(buffer_size);
   std::uint64_t from = window.offset - std::min(window.offset, longest_extent);
   while (from < window.end()) {
-    const TreeSearch::Range range{
-        .first = {inode.value(), BTRFS_EXTENT_DATA_KEY, from},
-        .last = {inode.value(), BTRFS_EXTENT_DATA_KEY, window.end() - 1}};
+    const TreeSearch::Range range{.first = {inode.value(), BTRFS_EXTENT_DATA_KEY, from},
+                                  .last = {inode.value(), BTRFS_EXTENT_DATA_KEY, window.end() - 1}};
     ICBD_ASSIGN(const std::uint32_t found, search.run(fd, range, [&](const TreeItem& item) {
       layout.add(decode(item.offset, item.data));
       from = item.offset + 1;

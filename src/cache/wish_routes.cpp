@@ -73,11 +73,9 @@ Result<std::string> read_reason(const json& body) {
 }
 
 Status read_transfer(const json& value, catalog::Subscription& subscription) {
-  if (!value.is_string() ||
-      std::ranges::find(config::transfer_modes, value.get<std::string>()) ==
-          config::transfer_modes.end())
-    return fail(ErrorCode::invalid_argument,
-                R"(transfer has to be "auto", "extents" or "stream")");
+  if (!value.is_string() || std::ranges::find(config::transfer_modes, value.get<std::string>()) ==
+                                config::transfer_modes.end())
+    return fail(ErrorCode::invalid_argument, R"(transfer has to be "auto", "extents" or "stream")");
   subscription.transfer = value.get<std::string>();
   return {};
 }

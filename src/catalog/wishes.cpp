@@ -131,8 +131,9 @@ Status Catalog::replace_tags(const std::vector<Tag>& tags) {
 
 Result<std::vector<Subscription>> Catalog::subscriptions() const {
   const std::lock_guard lock(database_->mutex);
-  ICBD_ASSIGN(Query query, database_->connection->query(
-                               "SELECT image, latest, tag, transfer FROM subscriptions ORDER BY image"));
+  ICBD_ASSIGN(Query query,
+              database_->connection->query(
+                  "SELECT image, latest, tag, transfer FROM subscriptions ORDER BY image"));
   std::vector<Subscription> subscriptions;
   while (true) {
     ICBD_ASSIGN(const bool found, query.step());

@@ -50,7 +50,7 @@ struct TransferFacts {
   std::uint64_t pending_bytes = 0;
   std::uint64_t stream_bytes = 0;  // of data, that the stream would bring
   bool readers_wait = false;
-  bool is_read = false;     // somebody has begun to read it
+  bool is_read = false;  // somebody has begun to read it
   // Files per second.
   std::optional<double> extents_speed = {};
   std::optional<double> stream_speed = {};

@@ -27,8 +27,7 @@ class RepositorySource final : public Source {
                                    std::span<const Digest> digests) override;
   Status extents(const Digest& manifest, std::span<const Extent> extents, Priority priority,
                  const std::function<Status(const ExtentData&)>& received) override;
-  Status stream(const StreamRequest& request,
-                const std::function<Status(ByteView)>& data) override;
+  Status stream(const StreamRequest& request, const std::function<Status(ByteView)>& data) override;
 
   // For the log: "io_uring", or what there is instead, and why.
   std::string reads_with() const;

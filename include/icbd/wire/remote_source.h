@@ -10,8 +10,8 @@
 // Guarantees: thread-safe. Sinks and `received` run on the thread that called; a slow one holds up
 // the other calls of its connection only when reply_queue_bytes are waiting for it. A sink must
 // not call shape() or catalog(), nor `received` extents() of its own priority, nor `data` stream().
-// A stream that `data` ends costs its connection: nothing else would stop the master. A frame with a bad
-// checksum, sequence or length closes the connection and fails what was in flight with
+// A stream that `data` ends costs its connection: nothing else would stop the master. A frame with
+// a bad checksum, sequence or length closes the connection and fails what was in flight with
 // `unavailable`: it was damaged on the way, and asking again may help. An answer that is whole and
 // still not one to the request is `corrupt`.
 // Silence for longer than `stall_timeout` while something is awaited closes it with `timed_out`.

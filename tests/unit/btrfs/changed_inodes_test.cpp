@@ -60,7 +60,7 @@ TEST_F(ChangedInodesTest, ThereAreNoneInASnapshotThatNobodyHasTouched) {
 TEST_F(ChangedInodesTest, EveryKindOfChangeIsSeenAndNothingElse) {
   in("b",
      "echo more >> f10; chmod 600 f20; setfattr -n user.x -v 1 f30; touch -d @1 f40; "
-     "mv f50 d/moved; truncate -s 1 f60; ln f70 link; rm hard; chown 1:1 soft; "
+     "mv f50 d/moved; truncate -s 1 f60; ln f70 link; rm hard; chown -h 1:1 soft; "
      "printf x | dd of=large bs=1 seek=500000 conv=notrunc status=none; "
      "cp --reflink=always large f80; fallocate -p -o 0 -l 4096 f90; chattr +i f100; echo new > "
      "new");

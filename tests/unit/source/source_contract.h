@@ -197,8 +197,7 @@ class SourceContract : public harness::BtrfsTest {
         if (const auto* write = std::get_if<sendstream::Write>(&*command)) {
           Bytes& file = written[write->path];
           file.resize(std::max<std::size_t>(file.size(), write->offset + write->data.size()));
-          std::ranges::copy(write->data,
-                            file.begin() + static_cast<std::ptrdiff_t>(write->offset));
+          std::ranges::copy(write->data, file.begin() + static_cast<std::ptrdiff_t>(write->offset));
         }
       }
     });
@@ -476,8 +475,9 @@ TYPED_TEST_P(SourceContract, AStreamAgainstAParentHasWhatIsDifferent) {
   ASSERT_TRUE(written) << written.error().message();
   ASSERT_EQ(written->size(), 1u);
   const Bytes& disk = written->at("disk.raw");
+  const Bytes expected = this->disk_on_disk(2);
   EXPECT_TRUE(std::ranges::equal(std::span(disk).subspan(4'096'000, 5000),
-                                 std::span(this->disk_on_disk(2)).subspan(4'096'000, 5000)));
+                                 std::span(expected).subspan(4'096'000, 5000)));
   EXPECT_LT(disk.size(), 4'200'000u);
 }
 
@@ -502,18 +502,14 @@ TYPED_TEST_P(SourceContract, AStreamEndsWithItsSinkAndTheSourceWorksOn) {
   EXPECT_TRUE(this->read_stream(request));
 }
 
-REGISTER_TYPED_TEST_SUITE_P(SourceContract, CatalogHasEverythingComplete,
-                            CatalogSaysNothingWithoutAChange,
-                            CatalogIsToldAnewToWhoKnowsItFromAnotherSession,
-                            CatalogHidesWhatIsNotComplete, ShapeAgainstNothingIsFull,
-                            ShapeAgainstTheParentIsSmall, ShapeAgainstALaterVersion,
-                            ShapeIsNeverAgainstItself, ShapeEndsWithItsSink,
-                            PagesAreWhatTheirDigestsSay, UnknownDigestsAreNotFound,
-                            ExtentsAreTheFilesBytes, ExtentsComeInAnyOrderAndPart,
-                            HolesAreSaidNotSent, BadExtentsAreInvalid, ExtentsEndWithTheirReceiver,
-                            TooMuchAtOnceIsRefused, ManyThreadsAskAtOnce, AStreamInFullHasEveryByte,
-                            AStreamAgainstAParentHasWhatIsDifferent,
-                            AStreamAgainstWhatTheSourceHasNotIsNotFound,
-                            AStreamEndsWithItsSinkAndTheSourceWorksOn);
+REGISTER_TYPED_TEST_SUITE_P(
+    SourceContract, CatalogHasEverythingComplete, CatalogSaysNothingWithoutAChange,
+    CatalogIsToldAnewToWhoKnowsItFromAnotherSession, CatalogHidesWhatIsNotComplete,
+    ShapeAgainstNothingIsFull, ShapeAgainstTheParentIsSmall, ShapeAgainstALaterVersion,
+    ShapeIsNeverAgainstItself, ShapeEndsWithItsSink, PagesAreWhatTheirDigestsSay,
+    UnknownDigestsAreNotFound, ExtentsAreTheFilesBytes, ExtentsComeInAnyOrderAndPart,
+    HolesAreSaidNotSent, BadExtentsAreInvalid, ExtentsEndWithTheirReceiver, TooMuchAtOnceIsRefused,
+    ManyThreadsAskAtOnce, AStreamInFullHasEveryByte, AStreamAgainstAParentHasWhatIsDifferent,
+    AStreamAgainstWhatTheSourceHasNotIsNotFound, AStreamEndsWithItsSinkAndTheSourceWorksOn);
 
 }  // namespace icbd::source

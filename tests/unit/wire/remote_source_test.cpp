@@ -108,11 +108,12 @@ TEST_F(RemoteSourceTest, ShapeComesInOrder) {
 TEST_F(RemoteSourceTest, AStreamComesInOrderWhileExtentsCome) {
   const auto remote = connect();
   Bytes received;
-  const Status done = remote->stream({.manifest = fake.manifest, .parent = {}}, [&](ByteView piece) {
-    received.insert(received.end(), piece.begin(), piece.end());
-    return remote->extents(fake.manifest, FakeSource::chunks(1), source::Priority::bulk,
-                           ignore_extent);
-  });
+  const Status done =
+      remote->stream({.manifest = fake.manifest, .parent = {}}, [&](ByteView piece) {
+        received.insert(received.end(), piece.begin(), piece.end());
+        return remote->extents(fake.manifest, FakeSource::chunks(1), source::Priority::bulk,
+                               ignore_extent);
+      });
   ASSERT_TRUE(done) << done.error().message();
   EXPECT_EQ(received, fake.shape_bytes);
 }
@@ -130,11 +131,11 @@ TEST_F(RemoteSourceTest, AStreamThatItsTakerEndsIsNotSentToItsEnd) {
   ASSERT_FALSE(ended);
   EXPECT_EQ(ended.error().code(), ErrorCode::io);
   // The other connections know nothing of it, and the next stream makes a new one.
-  EXPECT_TRUE(remote->extents(fake.manifest, FakeSource::chunks(1), source::Priority::bulk,
-                              ignore_extent));
+  EXPECT_TRUE(
+      remote->extents(fake.manifest, FakeSource::chunks(1), source::Priority::bulk, ignore_extent));
   fake.shape_bytes.resize(1000);
-  EXPECT_TRUE(remote->stream({.manifest = fake.manifest, .parent = {}},
-                             [](ByteView) { return Status(); }));
+  EXPECT_TRUE(
+      remote->stream({.manifest = fake.manifest, .parent = {}}, [](ByteView) { return Status(); }));
   EXPECT_LT(remote->bytes_received(), 100'000'000u);
 }
 

@@ -115,7 +115,7 @@ struct Receiver::State {
 
   // One subvolume of it.
   Status apply(const sendstream::Command& command);
-  Status begin(const Beginning& beginning);
+  Status begin(const Beginning& said);
   Status replace_leftover() const;
   Status make_staging(const std::optional<Uuid>& parent);
   Status complete(bool sealed);

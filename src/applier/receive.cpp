@@ -30,10 +30,11 @@ constexpr std::size_t clone_sources_max = 256;
 // Versions below a directory, and what lies elsewhere in its filesystem.
 class KnownVersions final : public CloneSources {
  public:
-  KnownVersions(int directory_fd, unique_fd search_root)
-      : directory_fd_(directory_fd), search_root_(std::move(search_root)) {}
+  KnownVersions(int directory_fd, unique_fd search_root, CloneSources* given)
+      : directory_fd_(directory_fd), search_root_(std::move(search_root)), given_(given) {}
 
   Result<unique_fd> find(const Uuid& uuid) const {
+    if (given_ != nullptr) return find_given(uuid);
     auto found = btrfs::find_subvolume(directory_fd_, uuid);
     if (found || found.error().code() != ErrorCode::not_found || !search_root_) return found;
     return btrfs::find_subvolume(search_root_.get(), uuid);
@@ -52,8 +53,16 @@ class KnownVersions final : public CloneSources {
   void forget() { roots_.clear(); }
 
  private:
+  Result<unique_fd> find_given(const Uuid& uuid) const {
+    ICBD_ASSIGN(const int root, given_->root_of(uuid));
+    unique_fd own(::fcntl(root, F_DUPFD_CLOEXEC, 0));
+    if (!own) return fail_errno("fcntl");
+    return own;
+  }
+
   int directory_fd_;
   unique_fd search_root_;
+  CloneSources* given_;
   std::map<Uuid, unique_fd> roots_;
 };
 
@@ -90,7 +99,7 @@ struct Receiver::State {
       : directory(std::move(where)),
         directory_fd(std::move(fd)),
         options(std::move(given)),
-        sources(directory_fd.get(), std::move(search_root)) {}
+        sources(directory_fd.get(), std::move(search_root), options.versions) {}
   ~State() { static_cast<void>(discard()); }
   State(const State&) = delete;
   State& operator=(const State&) = delete;
@@ -106,7 +115,7 @@ struct Receiver::State {
 
   // One subvolume of it.
   Status apply(const sendstream::Command& command);
-  Status begin(const Beginning& beginning);
+  Status begin(const Beginning& said);
   Status replace_leftover() const;
   Status make_staging(const std::optional<Uuid>& parent);
   Status complete(bool sealed);

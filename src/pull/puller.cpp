@@ -98,6 +98,24 @@ Result<LocalImages> look_at_catalog(const catalog::Catalog& catalog) {
   return images;
 }
 
+PullStatus describe(const Active& active, Clock::TimePoint now) {
+  const TransferRequest& request = active.request;
+  const TransferProgress& progress = active.progress;
+  const auto since = [now](Clock::TimePoint then) {
+    return std::chrono::duration_cast<milliseconds>(now - then);
+  };
+  PullStatus status{.image = request.image,
+                    .snapshot = request.snapshot.name,
+                    .number = VersionNumber(progress.number),
+                    .parent = {},
+                    .phase = progress.received ? PullPhase::hashing : PullPhase::receiving,
+                    .bytes_received = progress.bytes,
+                    .elapsed = since(active.started),
+                    .silence = since(progress.last_byte)};
+  if (request.parent) status.parent = request.parent->name;
+  return status;
+}
+
 }  // namespace
 
 std::string_view to_string(PullPhase phase) {
@@ -132,8 +150,8 @@ struct Puller::State {
   const Snapshot* first_due(const std::vector<Snapshot>& wanted) const;
   std::shared_ptr<Active> begin(const std::string& image, const Snapshot& snapshot,
                                 const std::vector<Snapshot>& there, const Local& local);
-  void pull(Active& active);
-  void note_failure(const Active& active, const Error& error);
+  void pull(Active& pulled);
+  void note_failure(const Active& failed, const Error& why);
 
   ImageStatus describe(const std::string& name, const Image& image, const Local& local) const;
 
@@ -328,13 +346,16 @@ std::shared_ptr<Active> Puller::State::begin(const std::string& image, const Sna
   begun->request = {.image = image,
                     .snapshot = snapshot,
                     .parent = parent != nullptr ? std::optional(*parent) : std::nullopt,
+                    .parent_number = {},
                     .from = machine.address(),
                     .packed = stream_version >= 2,
                     .policy = options.policy,
                     .space_reserve = space_reserve};
-  if (parent != nullptr)
-    for (const Version& version : local.versions)
-      if (version.facts.uuid == parent->identity()) begun->parent = version.serial;
+  for (const Version& version : local.versions) {
+    if (parent == nullptr || version.facts.uuid != parent->identity()) continue;
+    begun->parent = version.serial;
+    begun->request.parent_number = version.facts.number;
+  }
   begun->started = clock.now();
   begun->progress.last_byte = begun->started;
   active.emplace(image, begun);
@@ -461,20 +482,9 @@ PullerStatus Puller::status() const {
     if (image.listed && local)
       if (const auto here = local->find(name); here != local->end())
         status.followed.push_back(state.describe(name, image, here->second));
-  const auto now = state.clock.now();
-  for (const auto& [image, active] : state.active) {
-    const TransferProgress& progress = active->progress;
-    status.bytes_received += progress.bytes;
-    status.pulls.push_back(
-        {.image = image,
-         .snapshot = active->request.snapshot.name,
-         .number = VersionNumber(progress.number),
-         .parent = active->request.parent ? active->request.parent->name : "",
-         .phase = progress.received ? PullPhase::hashing : PullPhase::receiving,
-         .bytes_received = progress.bytes,
-         .elapsed = std::chrono::duration_cast<milliseconds>(now - active->started),
-         .silence = std::chrono::duration_cast<milliseconds>(now - progress.last_byte.load())});
-  }
+  for (const auto& [image, active] : state.active)
+    status.pulls.push_back(describe(*active, state.clock.now()));
+  for (const PullStatus& pull : status.pulls) status.bytes_received += pull.bytes_received;
   for (const auto& [identity, attempt] : state.attempts)
     status.failed.push_back({.image = attempt.image,
                              .snapshot = attempt.snapshot,

@@ -17,6 +17,31 @@ using namespace std::chrono_literals;
 // How much is received between two looks at the room that is left, and what must be left then.
 constexpr std::uint64_t room_interval = std::uint64_t{16} << 20;
 
+// What the stream may build on: the parent that it was asked to, as it stands in its place. Looking
+// for the identity might find one that was put aside because it is damaged.
+class Parent final : public applier::CloneSources {
+ public:
+  static Result<Parent> open(const repository::Repository& repository,
+                             const TransferRequest& request) {
+    if (!request.parent) return Parent(Uuid(), unique_fd());
+    ICBD_ASSIGN(unique_fd root, repository.open_version(request.image, request.parent_number));
+    return Parent(request.parent->identity(), std::move(root));
+  }
+
+  Result<int> root_of(const Uuid& uuid) override {
+    if (root_ && uuid == uuid_) return root_.get();
+    return fail(ErrorCode::not_found,
+                fmt::format("the stream builds on another snapshot (UUID {}) than it was asked to",
+                            uuid.to_string()));
+  }
+
+ private:
+  Parent(const Uuid& uuid, unique_fd root) : uuid_(uuid), root_(std::move(root)) {}
+
+  Uuid uuid_;
+  unique_fd root_;
+};
+
 class Reception {
  public:
   Reception(const TransferRequest& request, repository::Repository& repository,
@@ -94,9 +119,11 @@ Result<repository::PublishReport> transfer(repository::Repository& repository,
   progress.number = incoming.number().value();
   progress.last_byte = clock.now();
   {
+    ICBD_ASSIGN(Parent parent, Parent::open(repository, request));
     ICBD_ASSIGN(auto receiver,
-                applier::Receiver::open(incoming.directory(),
-                                        {.policy = request.policy, .name = incoming.name()}));
+                applier::Receiver::open(
+                    incoming.directory(),
+                    {.policy = request.policy, .versions = &parent, .name = incoming.name()}));
     Reception reception(request, repository, std::move(receiver), clock, bandwidth, progress);
     ICBD_TRY(reception.check_room());
     ICBD_TRY(machine.send(snapshot, request.parent ? &*request.parent : nullptr, request.packed,

@@ -19,6 +19,7 @@ struct TransferRequest {
   std::string image;
   Snapshot snapshot;
   std::optional<Snapshot> parent;  // none: all of it is sent
+  VersionNumber parent_number;     // of the version that the parent is here
   std::string from;                // for the version's message
   bool packed = false;             // the machine can send extents as they lie on its disk
   applier::Policy policy;

@@ -11,6 +11,7 @@
 #include "manifest_build.h"
 #include "previous_version.h"
 #include "publish_draft.h"
+#include "remove.h"
 
 namespace icbd::repository {
 
@@ -100,7 +101,9 @@ Result<Incoming> Incoming::begin(Repository& repository, const IncomingSnapshot&
   ICBD_ASSIGN(const VersionNumber next, repository.catalog().next_number(snapshot.image));
   const VersionNumber number = known ? known->facts.number : next;
   ICBD_TRY(repository.prepare_image(snapshot.image));
-  return Incoming(std::make_unique<State>(repository, snapshot, std::move(known), number));
+  auto state = std::make_unique<State>(repository, snapshot, std::move(known), number);
+  ICBD_TRY(remove_subvolume(state->draft.path()));  // what could not be removed at once
+  return Incoming(std::move(state));
 }
 
 Incoming::Incoming(std::unique_ptr<State> state) : state_(std::move(state)) {}

@@ -64,6 +64,8 @@ struct ReceiveOptions {
   // With how many errors a stream has failed; 0: however many, it is read to its end.
   std::uint64_t errors_max = 1;
   std::filesystem::path search_root = {};  // none if empty
+  // Where parents and clone sources come from, instead of being looked for; outlives the receiver.
+  CloneSources* versions = nullptr;
   // What the subvolume is called here; empty: what the stream calls it. With a name, the input may
   // hold one subvolume: of the second, it is taken.
   std::string name = {};

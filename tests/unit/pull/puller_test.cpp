@@ -147,7 +147,7 @@ TEST_F(PullerTest, AllImagesAreKnownAndNothingComesThatNobodyWants) {
 }
 
 TEST_F(PullerTest, TheNextOneComesAgainstTheOneThatIsHere) {
-  snapshot("1", "head -c 20000000 /dev/urandom >live/data");
+  snapshot("1", "head -c 4000000 /dev/urandom >live/data");
   subscribe(1);
   start();
   wait_for_versions(1);
@@ -157,18 +157,18 @@ TEST_F(PullerTest, TheNextOneComesAgainstTheOneThatIsHere) {
            "seek=100 conv=notrunc status=none");
   wait_for_versions(2);
   expect_equal(2, "2");
-  EXPECT_GT(first, 20'000'000u);
+  EXPECT_GT(first, 4'000'000u);
   EXPECT_LT(puller_->status().bytes_received - first, 100'000u);
   EXPECT_EQ(versions().back().facts.parent, VersionNumber(1));
 }
 
 TEST_F(PullerTest, ALineOfRandomChangesArrivesAsItWas) {
+  if (!system_test::is_long_run()) GTEST_SKIP() << "takes a minute";
   harness::RandomTree tree(there_path() / "live", harness::test_seed());
   SCOPED_TRACE(fmt::format("ICBD_TEST_SEED={}", tree.seed()));
   subscribe(1);
   start();
-  const unsigned rounds = system_test::is_long_run() ? 20 : 2;
-  for (unsigned number = 1; number <= rounds; ++number) {
+  for (unsigned number = 1; number <= 20; ++number) {
     ASSERT_TRUE(tree.change(100));
     snapshot(std::to_string(number));
     wait_for_versions(number);
@@ -257,10 +257,10 @@ class SlowPullerTest : public PullerTest {
 };
 
 TEST_F(SlowPullerTest, AServerThatIsKilledMidwayLeavesNothingAndItBeginsAgain) {
-  snapshot("monday", "head -c 30000000 /dev/urandom >live/data");
+  snapshot("monday", "head -c 12000000 /dev/urandom >live/data");
   subscribe(1);
-  start_slowly(20 * mebibyte);
-  wait_for_bytes(5 * mebibyte);
+  start_slowly(8 * mebibyte);
+  wait_for_bytes(2 * mebibyte);
   EXPECT_THAT(versions(), IsEmpty());
   EXPECT_THAT(leftovers(), ElementsAre(".publishing-1.receiving"));
   server_->stop();
@@ -288,10 +288,10 @@ TEST_F(SlowPullerTest, ALinkThatFallsSilentIsNoticedWithinTenSeconds) {
 }
 
 TEST_F(SlowPullerTest, ARestartInTheMiddleBeginsAgainAndLeavesNothing) {
-  snapshot("monday", "head -c 30000000 /dev/urandom >live/data");
+  snapshot("monday", "head -c 12000000 /dev/urandom >live/data");
   subscribe(1);
-  start_slowly(20 * mebibyte);
-  wait_for_bytes(5 * mebibyte);
+  start_slowly(8 * mebibyte);
+  wait_for_bytes(2 * mebibyte);
   puller_.reset();  // within a moment, however slow the link is
   EXPECT_THAT(versions(), IsEmpty());
   open();
@@ -386,6 +386,7 @@ TEST_F(PullerTest, HowFarItIsBehindIsSaid) {
 }
 
 TEST_F(PullerTest, TheBandwidthCanBeLimited) {
+  if (!system_test::is_long_run()) GTEST_SKIP() << "takes its time";
   snapshot("monday", "head -c 3000000 /dev/urandom >live/data");
   subscribe(1);
   PullerOptions limited = options();

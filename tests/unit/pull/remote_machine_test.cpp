@@ -91,7 +91,8 @@ TEST_F(RemoteMachineTest, AnotherHostKeyIsRefusedInClearWords) {
   ASSERT_TRUE(server_->start());
   const Error error = failure(machine());
   EXPECT_EQ(error.code(), ErrorCode::permission_denied);
-  EXPECT_THAT(error.message(), AllOf(HasSubstr("another host key"), HasSubstr("ssh-keygen -R")));
+  EXPECT_THAT(error.message(), AllOf(HasSubstr("shows another host key than the one that is known"),
+                                     HasSubstr("ssh-keygen -R")));
 }
 
 TEST_F(RemoteMachineTest, AHostThatNobodyKnowsIsRefused) {
@@ -115,7 +116,8 @@ TEST_F(RemoteMachineTest, AMachineWithoutBtrfsIsSaid) {
   bare.remote_command = "no-such-btrfs";
   const Error error = failure(bare);
   EXPECT_EQ(error.code(), ErrorCode::unsupported);
-  EXPECT_THAT(error.message(), AllOf(HasSubstr("there is no btrfs"), HasSubstr("no-such-btrfs")));
+  EXPECT_THAT(error.message(),
+              AllOf(HasSubstr("there is no btrfs on 127.0.0.1"), HasSubstr("no-such-btrfs")));
 }
 
 TEST_F(RemoteMachineTest, ADirectoryThatIsNotThereIsSaid) {

@@ -108,13 +108,13 @@ TEST_F(ReceiveTest, AFullAndAnIncrementalStreamBecomeReadOnlyVersionsOfTheSameId
 
 TEST_F(ReceiveTest, TheSubvolumeCanBeCalledWhatTheReceiverLikes) {
   small_versions();
-  const auto one = receive(send("one"), {.name = ".hidden"});
+  const auto one = receive(send("one"), {.policy = {}, .name = ".hidden"});
   ASSERT_TRUE(one) << one.error().message();
   EXPECT_EQ(one->path, path() / "received/.hidden");
   EXPECT_EQ(difference("one", "received/.hidden"), "");
   // A second one would take its place.
   std::filesystem::create_directory(path() / "other");
-  auto receiver = Receiver::open(path() / "other", {.name = "both"});
+  auto receiver = Receiver::open(path() / "other", {.policy = {}, .name = "both"});
   ASSERT_TRUE(receiver);
   const Status fed = receiver->feed(joined({send("one"), send("two")}));
   ASSERT_FALSE(fed);

@@ -63,7 +63,7 @@ Status StreamFill::look_after(std::uint64_t bytes, const std::stop_token& stop) 
   ICBD_TRY(calls_.upkeep());
   const auto pause = calls_.pace(bytes);
   std::unique_lock lock(mutex_);
-  if (pause > pause.zero())
+  if (pause > std::chrono::nanoseconds::zero())
     changed_.wait_for(lock, stop, pause, [&] { return failure_.has_value(); });
   if (failure_) return std::unexpected(*failure_);
   return {};
@@ -102,39 +102,34 @@ Status StreamFill::write(const std::string& path, std::uint64_t offset, ByteView
     file_ = find(path);
   }
   if (!file_) return {};
-  const manifest::Entry& entry = content_.entry(*file_);
+  const FileIndex file = *file_;
+  const manifest::Entry& entry = content_.entry(file);
   if (offset >= entry.size) return {};
   data = data.first(std::min<std::uint64_t>(data.size(), entry.size - offset));
   while (!data.empty()) {
     const ChunkIndex chunk(static_cast<std::uint32_t>(offset / limits::chunk_size));
     if (piece_ && piece_->chunk != chunk) ICBD_TRY(end_piece());
-    if (!piece_) begin_piece(chunk);
+    if (!piece_) piece_ = Piece{.file = file, .chunk = chunk, .bytes = {}, .ranges = {}};
     const auto part = std::min<std::uint64_t>(data.size(), entry.chunk_range(chunk).end() - offset);
-    add_to_piece(offset, data.first(part));
+    add(*piece_, offset, data.first(part));
     offset += part;
     data = data.subspan(part);
   }
   return {};
 }
 
-void StreamFill::begin_piece(ChunkIndex chunk) {
-  piece_ = Piece{.file = *file_, .chunk = chunk, .bytes = {}, .ranges = {}};
-}
-
-void StreamFill::add_to_piece(std::uint64_t offset, ByteView data) {
+void StreamFill::add(Piece& piece, std::uint64_t offset, ByteView data) const {
   // What is here already is not put together.
-  if (content_.chunks().state(content_.chunks().number(piece_->file, piece_->chunk)) ==
+  if (content_.chunks().state(content_.chunks().number(piece.file, piece.chunk)) ==
       ChunkState::done)
     return;
-  const ByteRange whole = content_.entry(piece_->file).chunk_range(piece_->chunk);
-  piece_->bytes.resize(whole.length);
-  std::ranges::copy(data,
-                    piece_->bytes.begin() + static_cast<std::ptrdiff_t>(offset - whole.offset));
-  auto& ranges = piece_->ranges;
-  if (!ranges.empty() && ranges.back().end() == offset)
-    ranges.back().length += data.size();
+  const ByteRange whole = content_.entry(piece.file).chunk_range(piece.chunk);
+  piece.bytes.resize(whole.length);
+  std::ranges::copy(data, piece.bytes.begin() + static_cast<std::ptrdiff_t>(offset - whole.offset));
+  if (!piece.ranges.empty() && piece.ranges.back().end() == offset)
+    piece.ranges.back().length += data.size();
   else
-    ranges.push_back({offset, data.size()});
+    piece.ranges.push_back({offset, data.size()});
 }
 
 Status StreamFill::end_piece() {

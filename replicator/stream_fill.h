@@ -63,8 +63,7 @@ class StreamFill {
   Status apply(const sendstream::Command& command);
   Status write(const std::string& path, std::uint64_t offset, ByteView data);
   std::optional<FileIndex> find(const std::string& path) const;
-  void begin_piece(ChunkIndex chunk);
-  void add_to_piece(std::uint64_t offset, ByteView data);
+  void add(Piece& piece, std::uint64_t offset, ByteView data) const;
   Status end_piece();
   Status push_batch();
   void work();

@@ -10,7 +10,6 @@
 #include <thread>
 
 #include "icbd/base/limits.h"
-#include "icbd/base/range_set.h"
 #include "icbd/wire/server.h"
 
 #include "fake_source.h"
@@ -172,38 +171,6 @@ TEST_F(RemoteSourceTest, EveryExtentComesOnceAndRight) {
       });
   ASSERT_TRUE(done) << done.error().message();
   EXPECT_EQ(seen.size(), extents.size());
-}
-
-TEST_F(RemoteSourceTest, CompressedExtentsComeAsTheyAreAndTheRestPlainly) {
-  Bytes data(8192, std::byte{5});
-  fake.encoded = {{.file = FileIndex(0),
-                   .range = {limits::chunk_size - 4096, 65'536},
-                   .unencoded_offset = 4096,
-                   .unencoded_length = limits::extent_length,
-                   .compression = 2,
-                   .data = data}};
-  const auto remote = connect();
-  RangeSet awaited;
-  awaited.add({0, 4 * limits::chunk_size});
-  std::vector<source::EncodedExtent> encoded;
-  const Status done = remote->encoded_extents(fake.manifest, FakeSource::chunks(4),
-                                              {.plain =
-                                                   [&](const source::ExtentData& part) {
-                                                     expect_right(part);
-                                                     EXPECT_TRUE(awaited.remove(part.extent.range));
-                                                     return Status();
-                                                   },
-                                               .encoded =
-                                                   [&](const source::EncodedExtent& extent) {
-                                                     encoded.push_back(extent);
-                                                     EXPECT_TRUE(awaited.remove(extent.range));
-                                                     return Status();
-                                                   }});
-  ASSERT_TRUE(done) << done.error().message();
-  EXPECT_TRUE(awaited.empty());
-  ASSERT_EQ(encoded.size(), 1u);
-  EXPECT_EQ(encoded.front().range, fake.encoded.front().range);
-  EXPECT_TRUE(std::ranges::equal(encoded.front().data, data));
 }
 
 struct PackedRemoteSource : RemoteSourceTest, ::testing::WithParamInterface<const char*> {

@@ -129,9 +129,11 @@ class Filesystem:
         self.mounted = True
 
     def compress(self, algorithm):
-        """What is written from now on is compressed, also after fresh()."""
-        self.options = f"loop,noatime,compress={algorithm}"
-        run("mount", "-o", f"remount,compress={algorithm}", self.path)
+        """What is written from now on is compressed, also after fresh(). By force: without it, BTRFS
+        gives up on a whole file at the first piece that does not get smaller, and which one that is
+        depends on how the bytes happened to be written."""
+        self.options = f"loop,noatime,compress-force={algorithm}"
+        run("mount", "-o", f"remount,compress-force={algorithm}", self.path)
 
     def unmount(self):
         if not self.mounted:

@@ -41,6 +41,16 @@ def cpu_seconds(pid):
                for word in stat.rpartition(")")[2].split()[11:15]) / _TICKS
 
 
+def _peak_of_one(pid):
+    """Of one process, without what descends from it. 0 if it is gone."""
+    try:
+        status = pathlib.Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0
+    return max((int(peak) / 1024 for peak in re.findall(r"VmHWM:\s+(\d+) kB", status)),
+               default=0.0)
+
+
 def peak_rss_mib(pid):
     """Of the largest process of the family, since it began. 0 if it is gone."""
     return max((int(peak) / 1024 for status in _texts(pid, "status")

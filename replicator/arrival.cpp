@@ -433,9 +433,11 @@ SharedInodes Arrival::look_at_shared_inodes() const {
 // False if some are to be filled again.
 Result<bool> Arrival::check_chunks(const SharedInodes& shared, std::stop_token stop) {
   ICBD_ASSIGN(const LandingCheckReport report, LandingCheck(*content_, shared).run(stop));
-  context_.logger->debug("{}@{}: {} bytes read back, {} proven by their extents",
-                         version().facts.image, version().facts.number.value(), report.bytes_read,
-                         report.bytes_shared);
+  context_.logger->debug(
+      "{}@{}: {} bytes read back, {} proven by their extents; {} were stored compressed as they "
+      "came",
+      version().facts.image, version().facts.number.value(), report.bytes_read, report.bytes_shared,
+      filler_.counters().bytes_encoded.load());
   if (report.damaged.empty()) return true;
   const CheckedChunk& first = report.damaged.front();
   context_.logger->error(
@@ -448,6 +450,7 @@ Result<bool> Arrival::check_chunks(const SharedInodes& shared, std::stop_token s
     const std::lock_guard lock(mutex_);
     demand_closed_ = false;
   }
+  filler_.give_up_encoded();
   for (const CheckedChunk& chunk : report.damaged)
     content_->chunks().revoke(content_->chunks().number(chunk.file, chunk.chunk));
   return false;

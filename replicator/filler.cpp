@@ -9,7 +9,10 @@
 #include <map>
 
 #include "icbd/base/file.h"
+#include "icbd/btrfs/encoded_read.h"
 #include "icbd/btrfs/subvolume.h"
+
+#include "encoded_fetch.h"
 
 namespace icbd::replicator {
 namespace {
@@ -50,19 +53,25 @@ void OpenForWriting::written(ByteRange range) {
     const std::uint64_t begin = std::min(dirty_.offset, range.offset);
     dirty_ = {begin, std::max(dirty_.end(), range.end()) - begin};
   }
-  if (dirty_.length >= write_back_bytes) flush();
+  // What was written, not what lies between: changes may be far apart.
+  dirty_bytes_ += range.length;
+  if (dirty_bytes_ >= write_back_bytes) flush();
 }
 
 void OpenForWriting::flush() {
   // Starts write-back only; durability is syncfs's work, so a failure here shows up there.
-  if (fd_ && dirty_.length >= write_back_bytes)
+  if (fd_ && dirty_bytes_ >= write_back_bytes)
     ::sync_file_range(fd_.get(), static_cast<off64_t>(dirty_.offset),
                       static_cast<off64_t>(dirty_.length), SYNC_FILE_RANGE_WRITE);
   dirty_ = {};
+  dirty_bytes_ = 0;
 }
 
 Filler::Filler(Content& content, source::Source& source, ReadQueue& readers)
-    : content_(content), source_(source), readers_(readers) {}
+    : content_(content),
+      source_(source),
+      readers_(readers),
+      wants_encoded_(btrfs::wants_compression(content.staging().root_fd())) {}
 
 void Filler::set_indexes(std::vector<std::shared_ptr<const DigestIndex>> indexes) {
   auto shared = std::make_shared<const Indexes>(std::move(indexes));
@@ -95,15 +104,19 @@ Status Filler::finish_locally(const ChunkTask& task) {
   return {};
 }
 
-Status Filler::fill_zeros(const ChunkTask& task, OpenForWriting& writer) {
-  const manifest::Entry& entry = content_.entry(task.file);
-  const ByteRange range = entry.chunk_range(task.chunk);
+Status Filler::punch(const ChunkTask& task, ByteRange range, OpenForWriting& writer) {
   ICBD_ASSIGN(const int fd, writer.open(task.file));
-  // A whole chunk, also at the end of the file: what lies past it does not change.
   if (::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(range.offset),
-                  limits::chunk_size) != 0)
-    return fail_errno(fmt::format("punch a hole into /{}", entry.path));
+                  static_cast<off_t>(range.length)) != 0)
+    return fail_errno(fmt::format("punch a hole into /{}", content_.entry(task.file).path));
   ++counters_.writes;
+  return {};
+}
+
+Status Filler::fill_zeros(const ChunkTask& task, OpenForWriting& writer) {
+  const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
+  // A whole chunk, also at the end of the file: what lies past it does not change.
+  ICBD_TRY(punch(task, {range.offset, limits::chunk_size}, writer));
   return finish_locally(task);
 }
 
@@ -160,14 +173,20 @@ Result<bool> Filler::share(const ChunkTask& task, const LocalVersion& version, C
   return true;
 }
 
-Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
-                     OpenForWriting& writer) {
+void Filler::answer_readers(const ChunkTask& task, ByteView chunk) {
   const ByteRange whole = content_.entry(task.file).chunk_range(task.chunk);
   const ChunkNumber number = content_.chunks().number(task.file, task.chunk);
   for (const auto& job : readers_.take(number)) job->finish_part(whole, chunk);
+}
 
-  // Two readers' fetches may bring the same chunk: it is written once.
-  if (content_.chunks().state(number) == ChunkState::done) return {};
+bool Filler::is_stored(const ChunkTask& task) const {
+  return content_.chunks().state(content_.chunks().number(task.file, task.chunk)) ==
+         ChunkState::done;
+}
+
+Status Filler::write_ranges(const ChunkTask& task, ByteView chunk,
+                            std::span<const ByteRange> ranges, OpenForWriting& writer) {
+  const ByteRange whole = content_.entry(task.file).chunk_range(task.chunk);
   ICBD_ASSIGN(const int fd, writer.open(task.file));
   for (const ByteRange range : ranges) {
     const ByteView part = chunk.subspan(range.offset - whole.offset, range.length);
@@ -177,10 +196,25 @@ Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const Byte
     writer.written(range);
     counters_.bytes_stored += range.length;
   }
+  return {};
+}
+
+void Filler::mark_stored(const ChunkTask& task, ByteView chunk) {
+  const ByteRange whole = content_.entry(task.file).chunk_range(task.chunk);
+  const ChunkNumber number = content_.chunks().number(task.file, task.chunk);
   ++counters_.writes;
   content_.chunks().remember_written(number, fingerprint(chunk));
   for (const auto& job : readers_.take_and_finish(content_.chunks(), number))
     job->finish_part(whole, chunk);
+}
+
+Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+                     OpenForWriting& writer) {
+  answer_readers(task, chunk);
+  // Two readers' fetches may bring the same chunk: it is written once.
+  if (is_stored(task)) return {};
+  ICBD_TRY(write_ranges(task, chunk, ranges, writer));
+  mark_stored(task, chunk);
   return {};
 }
 
@@ -195,9 +229,14 @@ Result<bool> Filler::offer(const ChunkTask& task, ByteView chunk, std::span<cons
 Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority,
                      OpenForWriting& writer) {
   Transfer transfer{.priority = priority, .writer = writer};
-  ICBD_TRY(fetch_tasks(tasks, false, transfer));
+  if (wants_encoded_ && priority == source::Priority::bulk) {
+    ICBD_ASSIGN(transfer.mismatched, EncodedFetch(*this, writer).run(tasks));
+  } else {
+    ICBD_TRY(fetch_tasks(tasks, false, transfer));
+  }
   if (transfer.mismatched.empty()) return {};
-  // The shape was wrong about what the rest of the chunk holds: the manifest is the authority.
+  // The shape was wrong about what the rest of the chunk holds, or a compressed extent does not
+  // unpack to what it should: the manifest is the authority.
   const std::vector<ChunkTask> again = std::exchange(transfer.mismatched, {});
   ICBD_TRY(fetch_tasks(again, true, transfer));
   if (transfer.mismatched.empty()) return {};
@@ -208,13 +247,16 @@ Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority
                           bad.chunk.value(), content_.entry(bad.file).path));
 }
 
+std::vector<ByteRange> Filler::ranges_of(const ChunkTask& task, bool whole) const {
+  if (whole) return {content_.entry(task.file).chunk_range(task.chunk)};
+  return content_.missing_ranges(task.file, task.chunk);
+}
+
 Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole, Transfer& transfer) {
   std::vector<source::Extent> extents;
   std::map<std::pair<FileIndex, ChunkIndex>, Assembly> assemblies;
   for (const ChunkTask& task : tasks) {
-    const ByteRange chunk = content_.entry(task.file).chunk_range(task.chunk);
-    Assembly assembly{.task = task, .ranges = {}, .buffer = {}};
-    assembly.ranges = whole ? std::vector{chunk} : content_.missing_ranges(task.file, task.chunk);
+    Assembly assembly{.task = task, .ranges = ranges_of(task, whole), .buffer = {}};
     assembly.outstanding = assembly.ranges.size();
     for (const ByteRange range : assembly.ranges) extents.push_back({task.file, range});
     assemblies.try_emplace({task.file, task.chunk}, std::move(assembly));

@@ -43,4 +43,10 @@ Status GatedSource::stream(const source::StreamRequest& request,
   return source_.stream(request, data);
 }
 
+Status GatedSource::encoded_extents(const Digest& manifest, std::span<const source::Extent> extents,
+                                    const source::EncodedSink& sink) {
+  if (auto why = closed()) return std::unexpected(std::move(*why));
+  return source_.encoded_extents(manifest, extents, sink);
+}
+
 }  // namespace icbd::replicator

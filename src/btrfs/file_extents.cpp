@@ -9,6 +9,8 @@
 #include <vector>
 
 #include "icbd/base/bytes.h"
+#include "icbd/base/limits.h"
+#include "icbd/btrfs/encoded_read.h"
 
 #include "tree_search.h"
 
@@ -78,22 +80,51 @@ FileExtent decode(std::uint64_t offset, std::span<const std::byte> item) {
   return extent;
 }
 
-}  // namespace
-
-Result<std::vector<FileExtent>> file_extents(int fd, InodeNumber inode, ByteRange window) {
-  Layout layout(window);
+// Calls `visit(offset, item)` for each item of the inode that may reach into `window`, in order;
+// those that are longer than `longest` and begin before it may be missed.
+template <typename Visit>
+Status for_each_item(int fd, InodeNumber inode, ByteRange window, std::uint64_t longest,
+                     const Visit& visit) {
   TreeSearch search(buffer_size);
-  std::uint64_t from = window.offset - std::min(window.offset, longest_extent);
+  std::uint64_t from = window.offset - std::min(window.offset, longest);
   while (from < window.end()) {
     const TreeSearch::Range range{.first = {inode.value(), BTRFS_EXTENT_DATA_KEY, from},
                                   .last = {inode.value(), BTRFS_EXTENT_DATA_KEY, window.end() - 1}};
     ICBD_ASSIGN(const std::uint32_t found, search.run(fd, range, [&](const TreeItem& item) {
-      layout.add(decode(item.offset, item.data));
+      visit(item.offset, item.data);
       from = item.offset + 1;
     }));
     if (found == 0) break;
   }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<FileExtent>> file_extents(int fd, InodeNumber inode, ByteRange window) {
+  Layout layout(window);
+  ICBD_TRY(for_each_item(fd, inode, window, longest_extent,
+                         [&](std::uint64_t offset, std::span<const std::byte> item) {
+                           layout.add(decode(offset, item));
+                         }));
   return layout.take();
+}
+
+Result<std::vector<CompressedExtent>> compressed_extents(int fd, InodeNumber inode,
+                                                         ByteRange window) {
+  std::vector<CompressedExtent> found;
+  ICBD_TRY(for_each_item(
+      fd, inode, window, limits::extent_length,
+      [&](std::uint64_t offset, std::span<const std::byte> item) {
+        btrfs_file_extent_item raw{};
+        std::memcpy(&raw, item.data(), std::min(item.size(), sizeof raw));
+        if (raw.type != BTRFS_FILE_EXTENT_REG || raw.compression == 0 || raw.disk_bytenr == 0)
+          return;
+        const CompressedExtent extent{.range = {offset, le64toh(raw.num_bytes)},
+                                      .packed_length = le64toh(raw.disk_num_bytes)};
+        if (!intersect(extent.range, window).empty()) found.push_back(extent);
+      }));
+  return found;
 }
 
 }  // namespace icbd::btrfs

@@ -4,7 +4,9 @@
 #include <zlib.h>
 #include <zstd.h>
 
+#include <algorithm>
 #include <memory>
+#include <utility>
 
 #include "icbd/base/limits.h"
 
@@ -44,34 +46,57 @@ Status unpack_zlib(ByteView packed, std::span<std::byte> output) {
   return damaged("zlib");
 }
 
-Status unpack_zstd(ByteView packed, std::span<std::byte> output) {
-  const std::unique_ptr<ZSTD_DCtx, std::size_t (*)(ZSTD_DCtx*)> context(ZSTD_createDCtx(),
-                                                                        ZSTD_freeDCtx);
-  if (!context || ZSTD_isError(ZSTD_DCtx_setParameter(context.get(), ZSTD_d_windowLogMax,
-                                                      zstd_window_log)) != 0)
-    return fail(ErrorCode::internal, "zstd cannot begin");
-  ZSTD_inBuffer in{.src = packed.data(), .size = packed.size(), .pos = 0};
-  ZSTD_outBuffer out{.dst = output.data(), .size = output.size(), .pos = 0};
-  // Ends with the frame: what follows are zeros up to the end of the sector.
-  while (out.pos < out.size) {
-    const std::size_t before = in.pos + out.pos;
-    const std::size_t result = ZSTD_decompressStream(context.get(), &out, &in);
-    if (ZSTD_isError(result) != 0) return damaged("zstd");
-    if (result == 0) return {};
-    if (in.pos + out.pos == before) return damaged("zstd");
-  }
-  return {};
-}
-
-Status unpack(const EncodedWrite& command, std::span<std::byte> output) {
-  if (command.compression == compression_zlib) return unpack_zlib(command.data, output);
-  if (command.compression == compression_zstd) return unpack_zstd(command.data, output);
-  const std::size_t sector = lzo_smallest_sector << (command.compression - compression_lzo_first);
-  ICBD_TRY(unpack_lzo_extent(command.data, sector, output));
-  return {};
-}
-
 }  // namespace
+
+class ExtentDecompressor::Zstd {
+ public:
+  // False if the library cannot.
+  bool begin() const {
+    return context_ && ZSTD_isError(ZSTD_DCtx_setParameter(context_.get(), ZSTD_d_windowLogMax,
+                                                           zstd_window_log)) == 0;
+  }
+
+  Status unpack(ByteView packed, std::span<std::byte> output) const {
+    ZSTD_DCtx_reset(context_.get(), ZSTD_reset_session_only);
+    ZSTD_inBuffer in{.src = packed.data(), .size = packed.size(), .pos = 0};
+    ZSTD_outBuffer out{.dst = output.data(), .size = output.size(), .pos = 0};
+    // Ends with the frame: what follows are zeros up to the end of the sector.
+    while (out.pos < out.size) {
+      const std::size_t before = in.pos + out.pos;
+      const std::size_t result = ZSTD_decompressStream(context_.get(), &out, &in);
+      if (ZSTD_isError(result) != 0) return damaged("zstd");
+      if (result == 0) return {};
+      if (in.pos + out.pos == before) return damaged("zstd");
+    }
+    return {};
+  }
+
+ private:
+  std::unique_ptr<ZSTD_DCtx, std::size_t (*)(ZSTD_DCtx*)> context_{ZSTD_createDCtx(),
+                                                                   ZSTD_freeDCtx};
+};
+
+ExtentDecompressor::ExtentDecompressor() = default;
+ExtentDecompressor::~ExtentDecompressor() = default;
+
+Status ExtentDecompressor::decompress(const EncodedWrite& command, std::span<std::byte> plain) {
+  ICBD_TRY(check_encoding(command));
+  if (plain.size() != command.unencoded_length)
+    return fail(ErrorCode::invalid_argument, "there is room for another length than the extent's");
+  std::ranges::fill(plain, std::byte{0});  // data may unpack to less
+  if (command.compression == compression_zlib) return unpack_zlib(command.data, plain);
+  if (command.compression == compression_zstd) {
+    if (!zstd_) {
+      auto made = std::make_unique<Zstd>();
+      if (!made->begin()) return fail(ErrorCode::internal, "zstd cannot begin");
+      zstd_ = std::move(made);
+    }
+    return zstd_->unpack(command.data, plain);
+  }
+  const std::size_t sector = lzo_smallest_sector << (command.compression - compression_lzo_first);
+  ICBD_TRY(unpack_lzo_extent(command.data, sector, plain));
+  return {};
+}
 
 Status check_encoding(const EncodedWrite& command) {
   if (command.encryption.value_or(0) != 0)
@@ -92,7 +117,7 @@ Status check_encoding(const EncodedWrite& command) {
 Result<Bytes> decompress(const EncodedWrite& command) {
   ICBD_TRY(check_encoding(command));
   Bytes plain(command.unencoded_length);
-  ICBD_TRY(unpack(command, plain));
+  ICBD_TRY(ExtentDecompressor().decompress(command, plain));
   const auto first = plain.begin() + static_cast<std::ptrdiff_t>(command.unencoded_offset);
   const auto length = static_cast<std::ptrdiff_t>(command.unencoded_file_length);
   return Bytes(first, first + length);

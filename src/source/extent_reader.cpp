@@ -21,8 +21,6 @@ namespace {
 constexpr std::uint64_t run_length_max = DiskReader::stretch_max;
 // Reads of one request that are under way together.
 constexpr std::size_t runs_ahead = 4;
-// Smaller files are read through the page cache: a second open(2) costs more than it gains.
-constexpr std::uint64_t direct_file_min = 256 * 1024;
 
 // Nothing at all is zero too.
 bool is_zero(ByteView data) {

@@ -39,6 +39,9 @@ class ReadOnce {
   std::unordered_set<std::uint64_t> seen_;
 };
 
+// Smaller files are read through the page cache: a second open(2) costs more than it gains.
+inline constexpr std::uint64_t direct_file_min = 256 * 1024;
+
 // How the bytes are read.
 struct ReadBy {
   // Reads what is not in the page cache, past it, several stretches at a time; null: nothing is.

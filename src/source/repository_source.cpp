@@ -10,6 +10,7 @@
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/manifest/page_store.h"
 
+#include "encoded_reader.h"
 #include "extent_reader.h"
 #include "open_files.h"
 #include "parent_choice.h"
@@ -235,6 +236,26 @@ Status RepositorySource::stream(const StreamRequest& request,
     options.parent_root_fd = parent_root.get();
   }
   return btrfs::send(version->root_fd(), options, data);
+}
+
+Status RepositorySource::encoded_extents(const Digest& manifest, std::span<const Extent> extents,
+                                         const EncodedSink& sink) {
+  ICBD_TRY(check_count("extents", extents.size(), limits::extents_per_request));
+  ICBD_ASSIGN(const auto version, open(manifest));
+  ICBD_ASSIGN(const auto* files, version->files());
+  for (const Extent& extent : extents) ICBD_TRY(check_extent(*files, extent));
+  ICBD_ASSIGN(const auto plain, read_encoded(*files, version->open_files(), extents, sink.encoded));
+  return read_extents(
+      *files, version->open_files(), plain,
+      {.disk = disk_.get(), .once = &version->read_once(), .priority = Priority::bulk}, sink.plain);
+}
+
+Result<std::uint64_t> RepositorySource::extent_border(const Digest& manifest, FileIndex file,
+                                                      std::uint64_t offset) {
+  ICBD_ASSIGN(const auto version, open(manifest));
+  ICBD_ASSIGN(const auto* files, version->files());
+  if (file.value() >= files->size() || !(*files)[file.value()].is_file) return offset;
+  return encoded_border((*files)[file.value()], version->open_files(), file, offset);
 }
 
 }  // namespace icbd::source

@@ -49,6 +49,13 @@ PreparedFrame plain_frame(std::span<const source::ExtentData> extents) {
   return frame;
 }
 
+PreparedFrame encoded_frame(std::vector<source::EncodedExtent> extents) {
+  return {.type = FrameType::encoded_reply,
+          .head = encode_encoded_table(extents),
+          .extents = {},
+          .encoded = std::move(extents)};
+}
+
 // How many of the extents one packed frame takes.
 std::size_t frame_of(std::span<const source::ExtentData> extents) {
   std::uint64_t bytes = 0;
@@ -97,6 +104,13 @@ void measure(std::span<const source::ExtentData> extents, codec::Setting setting
 
 }  // namespace
 
+std::vector<ByteView> PreparedFrame::pieces() const {
+  std::vector<ByteView> pieces{head};
+  for (const source::ExtentData& data : extents) pieces.push_back(data.data);
+  for (const source::EncodedExtent& extent : encoded) pieces.push_back(sent_part(extent));
+  return pieces;
+}
+
 std::uint64_t Unit::bytes() const {
   std::uint64_t bytes = 0;
   for (const source::Extent& extent : extents) bytes += extent.range.length;
@@ -117,6 +131,47 @@ std::vector<Unit> cut_into_units(const Digest& manifest, source::Priority priori
     }
     units.back().extents.push_back(extent);
     bytes += extent.range.length;
+  }
+  return units;
+}
+
+namespace {
+
+// Moves what lies from `border` on from the end of one unit to the beginning of the next; nothing
+// if that would be all of it.
+void move_border(Unit& before, Unit& next, std::uint64_t border) {
+  const FileIndex file = next.extents.front().file;
+  std::uint64_t begin = next.extents.front().range.offset;
+  std::vector<source::Extent> moved;
+  for (auto last = before.extents.rbegin(); last != before.extents.rend() && begin > border &&
+                                            last->file == file && last->range.end() == begin;
+       ++last) {
+    begin = std::max(border, last->range.offset);
+    moved.push_back({file, {begin, last->range.end() - begin}});
+  }
+  if (moved.empty() ||
+      (moved.size() == before.extents.size() && moved.back() == before.extents.front()))
+    return;
+  before.extents.resize(before.extents.size() - moved.size() + 1);
+  source::Extent& cut = before.extents.back();
+  cut.range.length -= moved.back().range.length;
+  if (cut.range.empty()) before.extents.pop_back();
+  next.extents.insert(next.extents.begin(), moved.rbegin(), moved.rend());
+}
+
+}  // namespace
+
+std::vector<Unit> ExtentEngine::cut(const ExtentsRequest& request) const {
+  auto units = cut_into_units(request.manifest, request.priority, request.extents);
+  if (!request.encoded) return units;
+  for (Unit& unit : units) unit.encoded = true;
+  for (std::size_t i = 1; i < units.size(); ++i) {
+    const source::Extent last = units[i - 1].extents.back();
+    const source::Extent first = units[i].extents.front();
+    if (last.file != first.file || last.range.end() != first.range.offset) continue;
+    // What is wrong with the version is the units' to find out.
+    const auto border = source_.extent_border(request.manifest, first.file, first.range.offset);
+    if (border) move_border(units[i - 1], units[i], *border);
   }
   return units;
 }
@@ -214,8 +269,10 @@ std::optional<double> ExtentEngine::link(const std::string& peer) const {
 }
 
 ExtentEngine::Key ExtentEngine::key_of(const Unit& unit) {
-  const Bytes request = encode(ExtentsRequest{
-      .manifest = unit.manifest, .priority = unit.priority, .extents = unit.extents});
+  const Bytes request = encode(ExtentsRequest{.manifest = unit.manifest,
+                                              .priority = unit.priority,
+                                              .encoded = unit.encoded,
+                                              .extents = unit.extents});
   const XXH128_hash_t hash = XXH3_128bits(request.data(), request.size());
   return {hash.high64, hash.low64};
 }
@@ -285,36 +342,61 @@ void ExtentEngine::work(const std::stop_token& stop, bool demand_only) {
   }
 }
 
+// What a source gave of a unit.
+struct ExtentEngine::Read {
+  std::vector<source::ExtentData> plain;
+  std::vector<source::EncodedExtent> encoded;
+};
+
+Result<ExtentEngine::Read> ExtentEngine::read(const Unit& unit) const {
+  Read read;
+  read.plain.reserve(unit.extents.size());
+  const auto take = [&](const source::ExtentData& data) -> Status {
+    if (data.all_zero ? !data.data.empty() : data.data.size() != data.extent.range.length)
+      return fail(ErrorCode::internal, "the source delivered an extent of another length");
+    read.plain.push_back(data);
+    if (data.owner || data.data.empty()) return {};
+    // The source may go on to reuse what it owns itself once this call returns.
+    const auto copy = std::make_shared<Bytes>(data.data.begin(), data.data.end());
+    read.plain.back().owner = copy;
+    read.plain.back().data = *copy;
+    return {};
+  };
+  const auto take_encoded = [&](const source::EncodedExtent& extent) -> Status {
+    read.encoded.push_back(extent);
+    return {};
+  };
+  if (unit.encoded)
+    ICBD_TRY(source_.encoded_extents(unit.manifest, unit.extents,
+                                     {.plain = take, .encoded = take_encoded}));
+  else
+    ICBD_TRY(source_.extents(unit.manifest, unit.extents, unit.priority, take));
+  return read;
+}
+
 void ExtentEngine::prepare(PreparedUnit& prepared) {
   const Unit& unit = prepared.unit();
   counters_.units_prepared.fetch_add(1, std::memory_order_relaxed);
-  std::vector<source::ExtentData> extents;
-  extents.reserve(unit.extents.size());
-  const Status read = source_.extents(
-      unit.manifest, unit.extents, unit.priority, [&](const source::ExtentData& data) -> Status {
-        if (data.all_zero ? !data.data.empty() : data.data.size() != data.extent.range.length)
-          return fail(ErrorCode::internal, "the source delivered an extent of another length");
-        extents.push_back(data);
-        if (data.owner || data.data.empty()) return {};
-        // The source may go on to reuse what it owns itself once this call returns.
-        const auto copy = std::make_shared<Bytes>(data.data.begin(), data.data.end());
-        extents.back().owner = copy;
-        extents.back().data = *copy;
-        return {};
-      });
   PreparedUnit::Packing packing;
+  auto read = this->read(unit);
   if (!read) return prepared.finish(std::unexpected(read.error()), packing);
+  const std::vector<source::ExtentData>& extents = read->plain;
+  std::vector<PreparedFrame> frames;
+  if (!read->encoded.empty()) frames.push_back(encoded_frame(std::move(read->encoded)));
+  if (extents.empty() && !frames.empty()) return prepared.finish(std::move(frames), packing);
   if (unit.sample) measure(extents, *unit.sample, packing.sample);
   if (unit.setting.algorithm == codec::Algorithm::none) {
-    std::vector<PreparedFrame> frames;
     frames.push_back(plain_frame(extents));
-    packing.all.plain = packing.all.packed = frames.front().plain_length;
+    packing.all.plain = packing.all.packed = frames.back().plain_length;
     return prepared.finish(std::move(frames), packing);
   }
   const Clock::Duration begun = processor_time();
-  auto frames = pack(extents, unit.setting, packing.all);
+  auto packed = pack(extents, unit.setting, packing.all);
   packing.all.time = processor_time() - begun;
-  prepared.finish(std::move(frames), packing);
+  if (packed)
+    packed->insert(packed->begin(), std::make_move_iterator(frames.begin()),
+                   std::make_move_iterator(frames.end()));
+  prepared.finish(std::move(packed), packing);
 }
 
 }  // namespace icbd::wire

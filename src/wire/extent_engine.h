@@ -25,15 +25,23 @@
 #include "icbd/codec/choice.h"
 #include "icbd/codec/codec.h"
 #include "icbd/source/source.h"
+#include "icbd/wire/frame.h"
+
+#include "messages.h"
 
 namespace icbd::wire {
 
 // A frame of an answer, but for what differs between connections: request id and sequence.
 struct PreparedFrame {
+  FrameType type = FrameType::extents_reply;
   codec::Algorithm codec = codec::Algorithm::none;
   Bytes head;  // the packed payload, or the table of the extents whose bytes follow it
   std::vector<source::ExtentData> extents;  // none if packed
+  std::vector<source::EncodedExtent> encoded = {};
   std::uint32_t plain_length = 0;
+
+  // What is sent, in order.
+  std::vector<ByteView> pieces() const;
 };
 
 // What is read and packed together.
@@ -43,13 +51,14 @@ struct Unit {
   codec::Setting setting;
   // A part of it is packed with this too, only to measure it.
   std::optional<codec::Setting> sample = {};
+  bool encoded = false;  // compressed extents as they are on the disk
   std::vector<source::Extent> extents;
 
   std::uint64_t bytes() const;
   // True if what is prepared of one serves the other.
   bool serves(const Unit& other) const {
     return manifest == other.manifest && priority == other.priority && setting == other.setting &&
-           extents == other.extents;
+           encoded == other.encoded && extents == other.extents;
   }
 };
 // Cuts a request at the borders of 1 MiB of a file, so that caches which ask for the same bytes in
@@ -121,6 +130,10 @@ class ExtentEngine {
     bool sends_bulk_ = false;                            // as this
   };
 
+  // The units of a request; of one for compressed extents, cut between these, as far as they lie
+  // within it.
+  std::vector<Unit> cut(const ExtentsRequest& request) const;
+
   // What one connection of a peer has found its link to carry, in bytes per second, serves the
   // others: one that carries little finds out nothing.
   void set_link(const std::string& peer, double bytes_per_second);
@@ -142,6 +155,8 @@ class ExtentEngine {
   static std::shared_ptr<PreparedUnit> take_from(Queue& queue);
   void work(const std::stop_token& stop, bool demand_only);
   void prepare(PreparedUnit& prepared);
+  struct Read;
+  Result<Read> read(const Unit& unit) const;
 
   source::Source& source_;
   const Options options_;

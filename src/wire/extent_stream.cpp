@@ -41,7 +41,7 @@ ExtentStream::~ExtentStream() {
 
 Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& request) {
   ICBD_TRY(start_sender());
-  for (Unit& unit : cut_into_units(request.manifest, request.priority, request.extents)) {
+  for (Unit& unit : engine_.cut(request)) {
     // What the peer cannot take yet is not prepared.
     ICBD_TRY(wait_for_room(unit.bytes()));
     const codec::Choice::Plan planned = plan();
@@ -143,14 +143,11 @@ Status ExtentStream::send(const Item& item) {
 }
 
 Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
-  std::vector<ByteView> pieces{frame.head};
-  std::uint64_t bytes = frame_header_size + frame.head.size();
-  for (const source::ExtentData& data : frame.extents) {
-    pieces.push_back(data.data);
-    bytes += data.data.size();
-  }
+  const std::vector<ByteView> pieces = frame.pieces();
+  std::uint64_t bytes = frame_header_size;
+  for (const ByteView piece : pieces) bytes += piece.size();
   ICBD_ASSIGN(const auto waited,
-              socket_.send_measured({.type = FrameType::extents_reply,
+              socket_.send_measured({.type = frame.type,
                                      .request_id = item.request_id,
                                      .codec = static_cast<std::uint8_t>(frame.codec),
                                      .plain_length = frame.plain_length},
@@ -192,6 +189,7 @@ void ExtentStream::learn(const Item& item) {
   if (!item.unit || wanted_ || item.unit->failed()) return;
   const auto& packing = item.unit->packing();
   choice_.set_link(link());
+  if (packing.all.plain == 0) return;  // all of it is packed on the disk
   choice_.packed(item.plan, packing.all, packing.sample);
 }
 

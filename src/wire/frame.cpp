@@ -29,7 +29,7 @@ std::uint64_t checksum(std::span<const std::byte, frame_header_size> header,
 
 bool is_known(std::uint16_t type) {
   return type >= static_cast<std::uint16_t>(FrameType::hello) &&
-         type <= static_cast<std::uint16_t>(FrameType::stream_end);
+         type <= static_cast<std::uint16_t>(FrameType::encoded_reply);
 }
 
 }  // namespace

@@ -14,6 +14,7 @@ constexpr std::size_t extent_size = 4 + 8 + 4;      // file, offset, length
 constexpr std::size_t smallest_version_size = 128;  // facts with an empty name and message
 constexpr std::size_t smallest_tag_size = 4 + 1 + 4 + 1 + 4;
 constexpr std::size_t table_row_size = extent_size + 4;  // and flags
+constexpr std::size_t encoded_row_size = extent_size + 5 * 4;
 
 std::unexpected<Error> malformed(std::string_view what) {
   return fail(ErrorCode::corrupt, fmt::format("a malformed {} came over the network", what));
@@ -46,6 +47,21 @@ std::optional<std::size_t> read_count(ByteReader& reader, std::size_t item_size,
   if (reader.failed() || count > limit || count > reader.remaining() / item_size)
     return std::nullopt;
   return count;
+}
+
+struct EncodedLengths {
+  std::uint32_t packed = 0;  // with the zeros at its end
+  std::uint32_t sent = 0;
+};
+
+// Nothing is said of whether it unpacks to what it should.
+bool is_possible(const source::EncodedExtent& extent, const EncodedLengths& lengths) {
+  const auto [offset, length] = extent.range;
+  return length != 0 && offset <= limits::file_size - length && lengths.packed != 0 &&
+         lengths.packed <= limits::extent_length && lengths.sent <= lengths.packed &&
+         extent.unencoded_length <= limits::extent_length &&
+         extent.unencoded_offset < extent.unencoded_length &&
+         length <= extent.unencoded_length - extent.unencoded_offset;
 }
 
 void write_extent(ByteWriter& writer, const source::Extent& extent) {
@@ -366,6 +382,7 @@ Bytes encode(const ExtentsRequest& request) {
   ByteWriter writer;
   writer.write_digest(request.manifest);
   writer.write(static_cast<std::uint8_t>(request.priority));
+  writer.write(static_cast<std::uint8_t>(request.encoded));
   writer.write(static_cast<std::uint32_t>(request.extents.size()));
   for (const source::Extent& extent : request.extents) write_extent(writer, extent);
   return writer.take();
@@ -379,6 +396,9 @@ Result<ExtentsRequest> decode_extents_request(ByteView payload) {
   if (!is_between(priority, source::Priority::demand, source::Priority::bulk))
     return malformed("extents request");
   request.priority = static_cast<source::Priority>(priority);
+  const auto encoded = reader.read<std::uint8_t>();
+  if (encoded > 1) return malformed("extents request");
+  request.encoded = encoded == 1;
   const auto count = read_count(reader, extent_size, limits::extents_per_request);
   if (!count) return malformed("extents request");
   request.extents.reserve(*count);
@@ -429,6 +449,59 @@ Result<std::vector<source::ExtentData>> decode_extents_reply(
     data.owner = owner;
   }
   if (!reader.complete()) return malformed("list of extents");
+  return extents;
+}
+
+ByteView sent_part(const source::EncodedExtent& extent) {
+  ByteView part = extent.data;
+  while (!part.empty() && part.back() == std::byte{0}) part = part.first(part.size() - 1);
+  return part;
+}
+
+Bytes encode_encoded_table(std::span<const source::EncodedExtent> extents) {
+  ByteWriter writer;
+  writer.write(static_cast<std::uint32_t>(extents.size()));
+  for (const source::EncodedExtent& extent : extents) {
+    write_extent(writer, {extent.file, extent.range});
+    writer.write(extent.unencoded_offset);
+    writer.write(extent.unencoded_length);
+    writer.write(extent.compression);
+    writer.write(static_cast<std::uint32_t>(extent.data.size()));
+    writer.write(static_cast<std::uint32_t>(sent_part(extent).size()));
+  }
+  return writer.take();
+}
+
+Result<std::vector<source::EncodedExtent>> decode_encoded_reply(
+    ByteView payload, const std::shared_ptr<const void>& owner) {
+  ByteReader reader(payload);
+  const auto count = read_count(reader, encoded_row_size, extents_per_frame);
+  if (!count) return malformed("list of compressed extents");
+  std::vector<source::EncodedExtent> extents(*count);
+  std::vector<EncodedLengths> lengths(*count);
+  for (std::size_t i = 0; i < *count; ++i) {
+    const source::Extent held = read_extent(reader);
+    extents[i] = {.file = held.file,
+                  .range = held.range,
+                  .unencoded_offset = reader.read<std::uint32_t>(),
+                  .unencoded_length = reader.read<std::uint32_t>(),
+                  .compression = reader.read<std::uint32_t>()};
+    lengths[i] = {.packed = reader.read<std::uint32_t>(), .sent = reader.read<std::uint32_t>()};
+    if (reader.failed() || !is_possible(extents[i], lengths[i]))
+      return malformed("compressed extent");
+  }
+  for (std::size_t i = 0; i < *count; ++i) {
+    const ByteView sent = reader.take(lengths[i].sent);
+    if (reader.failed()) break;
+    extents[i].owner = owner;
+    extents[i].data = sent;
+    if (sent.size() == lengths[i].packed) continue;
+    auto whole = std::make_shared<Bytes>(sent.begin(), sent.end());
+    whole->resize(lengths[i].packed);
+    extents[i].data = *whole;
+    extents[i].owner = std::move(whole);
+  }
+  if (!reader.complete()) return malformed("list of compressed extents");
   return extents;
 }
 

@@ -84,6 +84,7 @@ Result<source::StreamRequest> decode_stream_request(ByteView payload);
 struct ExtentsRequest {
   Digest manifest;
   source::Priority priority = source::Priority::demand;
+  bool encoded = false;  // compressed extents may come as they are on the master's disk
   std::vector<source::Extent> extents;
 };
 Bytes encode(const ExtentsRequest& request);
@@ -96,6 +97,15 @@ Status check_extent(const source::Extent& extent);
 Bytes encode_extents_table(std::span<const source::ExtentData> extents);
 // The extents' data lies in `payload` and is kept alive by `owner`.
 Result<std::vector<source::ExtentData>> decode_extents_reply(
+    ByteView payload, const std::shared_ptr<const void>& owner);
+
+// A reply frame with compressed extents: as above. The zeros that fill the last sector of each are
+// left out.
+Bytes encode_encoded_table(std::span<const source::EncodedExtent> extents);
+// What of an extent's data is sent.
+ByteView sent_part(const source::EncodedExtent& extent);
+// Each has its range within limits::file_size and its lengths within limits::extent_length.
+Result<std::vector<source::EncodedExtent>> decode_encoded_reply(
     ByteView payload, const std::shared_ptr<const void>& owner);
 
 // The end of an answer with extents: how they were packed, in words for people, of the answering

@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <mutex>
 #include <set>
 #include <tuple>
+
+#include "icbd/base/range_set.h"
 
 #include "channel.h"
 #include "messages.h"
@@ -65,39 +68,78 @@ class AwaitedExtents {
   std::multiset<Key> awaited_;
 };
 
+// The bytes of a request that have not come yet, however they are cut.
+class AwaitedBytes {
+ public:
+  explicit AwaitedBytes(std::span<const source::Extent> extents) {
+    for (const source::Extent& extent : extents) awaited_[extent.file].add(extent.range);
+  }
+  // False if not all of it was asked for, or has come already.
+  bool take(const source::Extent& part) {
+    const auto found = awaited_.find(part.file);
+    if (found == awaited_.end() || !found->second.remove(part.range)) return false;
+    if (found->second.empty()) awaited_.erase(found);
+    return true;
+  }
+  std::size_t count() const { return awaited_.size(); }
+
+ private:
+  std::map<FileIndex, RangeSet> awaited_;
+};
+
 using Received = std::function<Status(const source::ExtentData&)>;
 
+std::unexpected<Error> not_asked_for(Reply& reply, const source::Extent& extent) {
+  return reply.refuse(
+      Error(ErrorCode::corrupt,
+            fmt::format("{} bytes at {} of file {} came that were not asked for",
+                        extent.range.length, extent.range.offset, extent.file.value())));
+}
+
+// Takes one frame of an answer with extents; `sink.encoded` is empty where none were asked for.
+template <typename Awaited>
+Status take_frame(Reply& reply, const IncomingFrame& frame, Awaited& awaited,
+                  const source::EncodedSink& sink, std::atomic<std::uint64_t>& bytes_unpacked) {
+  if (frame.header.type == FrameType::encoded_reply && sink.encoded) {
+    auto extents = decode_encoded_reply(frame.payload, frame.buffer);
+    if (!extents) return reply.refuse(std::move(extents).error());
+    for (const source::EncodedExtent& extent : *extents) {
+      if (!awaited.take({extent.file, extent.range}))
+        return not_asked_for(reply, {extent.file, extent.range});
+      bytes_unpacked.fetch_add(extent.range.length, std::memory_order_relaxed);
+      ICBD_TRY(sink.encoded(extent));
+    }
+    return {};
+  }
+  if (frame.header.type != FrameType::extents_reply)
+    return unexpected_type(reply, frame, "extents");
+  bytes_unpacked.fetch_add(frame.payload.size(), std::memory_order_relaxed);
+  auto extents = decode_extents_reply(frame.payload, frame.buffer);
+  if (!extents) return reply.refuse(std::move(extents).error());
+  for (const source::ExtentData& data : *extents) {
+    if (!awaited.take(data.extent)) return not_asked_for(reply, data.extent);
+    ICBD_TRY(sink.plain(data));
+  }
+  return {};
+}
+
 // Returns how the other side packed them, in words.
-Result<std::string> receive_extents(Reply& reply, AwaitedExtents awaited, const Received& received,
+template <typename Awaited>
+Result<std::string> receive_extents(Reply& reply, Awaited awaited, const source::EncodedSink& sink,
                                     std::atomic<std::uint64_t>& bytes_unpacked) {
-  Result<std::string> packing;
   while (true) {
     ICBD_ASSIGN(const IncomingFrame frame, reply.next());
-    bytes_unpacked.fetch_add(frame.payload.size(), std::memory_order_relaxed);
-    if (frame.header.type == FrameType::extents_end) {
-      packing = decode_extents_end(frame.payload);
-      if (!packing) return reply.refuse(std::move(packing).error());
-      break;
+    if (frame.header.type != FrameType::extents_end) {
+      ICBD_TRY(take_frame(reply, frame, awaited, sink, bytes_unpacked));
+      continue;
     }
-    if (frame.header.type != FrameType::extents_reply)
-      return unexpected_type(reply, frame, "extents");
-    auto extents = decode_extents_reply(frame.payload, frame.buffer);
-    if (!extents) return reply.refuse(std::move(extents).error());
-    for (const source::ExtentData& data : *extents) {
-      if (!awaited.take(data.extent))
-        return reply.refuse(Error(ErrorCode::corrupt,
-                                  fmt::format("{} bytes at {} of file {} came that were not asked "
-                                              "for",
-                                              data.extent.range.length, data.extent.range.offset,
-                                              data.extent.file.value())));
-      ICBD_TRY(received(data));
-    }
-  }
-  if (awaited.count() != 0)
+    auto packing = decode_extents_end(frame.payload);
+    if (!packing) return reply.refuse(std::move(packing).error());
+    if (awaited.count() == 0) return packing;
     return reply.refuse(
         Error(ErrorCode::corrupt,
               fmt::format("the answer ended with {} extents missing", awaited.count())));
-  return packing;
+  }
 }
 
 }  // namespace
@@ -109,6 +151,11 @@ struct RemoteSource::State {
                     std::move(logger),
                     {bytes_sent, bytes_received},
                     reachable} {}
+
+  void set_packing(std::string words) {
+    const std::lock_guard lock(mutex);
+    packing = std::move(words);
+  }
 
   std::atomic<std::uint64_t> bytes_sent = 0;
   std::atomic<std::uint64_t> bytes_received = 0;
@@ -193,15 +240,32 @@ Status RemoteSource::extents(const Digest& manifest, std::span<const source::Ext
                              source::Priority priority, const Received& received) {
   ICBD_TRY(check_count(extents.size(), limits::extents_per_request, "extents"));
   for (const source::Extent& extent : extents) ICBD_TRY(check_extent(extent));
-  const ExtentsRequest request{
-      .manifest = manifest, .priority = priority, .extents = {extents.begin(), extents.end()}};
+  const ExtentsRequest request{.manifest = manifest,
+                               .priority = priority,
+                               .encoded = false,
+                               .extents = {extents.begin(), extents.end()}};
   Channel& channel = priority == source::Priority::demand ? state_->demand : state_->bulk;
   ICBD_ASSIGN(Reply reply, channel.ask(FrameType::extents, encode(request)));
-  auto packing = receive_extents(reply, AwaitedExtents(extents), received, state_->bytes_unpacked);
+  auto packing = receive_extents(reply, AwaitedExtents(extents), {.plain = received, .encoded = {}},
+                                 state_->bytes_unpacked);
   if (!packing) return std::unexpected(std::move(packing).error());
-  if (priority == source::Priority::demand) return {};
-  const std::lock_guard lock(state_->mutex);
-  state_->packing = std::move(*packing);
+  if (priority == source::Priority::bulk) state_->set_packing(std::move(*packing));
+  return {};
+}
+
+Status RemoteSource::encoded_extents(const Digest& manifest,
+                                     std::span<const source::Extent> extents,
+                                     const source::EncodedSink& sink) {
+  ICBD_TRY(check_count(extents.size(), limits::extents_per_request, "extents"));
+  for (const source::Extent& extent : extents) ICBD_TRY(check_extent(extent));
+  const ExtentsRequest request{.manifest = manifest,
+                               .priority = source::Priority::bulk,
+                               .encoded = true,
+                               .extents = {extents.begin(), extents.end()}};
+  ICBD_ASSIGN(Reply reply, state_->bulk.ask(FrameType::extents, encode(request)));
+  auto packing = receive_extents(reply, AwaitedBytes(extents), sink, state_->bytes_unpacked);
+  if (!packing) return std::unexpected(std::move(packing).error());
+  state_->set_packing(std::move(*packing));
   return {};
 }
 

@@ -47,6 +47,16 @@ void fuzz_extents_reply(ByteView payload) {
     check(data.data.size() == (data.all_zero ? 0 : data.extent.range.length));
 }
 
+void fuzz_encoded_reply(ByteView payload) {
+  const auto extents = decode_encoded_reply(payload, nullptr);
+  if (!extents) return;
+  for (const source::EncodedExtent& extent : *extents) {
+    check(extent.data.size() <= limits::extent_length);
+    check(extent.unencoded_length <= limits::extent_length);
+    check(extent.unencoded_offset + extent.range.length <= extent.unencoded_length);
+  }
+}
+
 void fuzz_pages_reply(ByteView payload) {
   const auto pages = decode_pages_reply(payload, 3);
   if (pages) check(std::ranges::equal(encode_pages_reply(*pages), payload));
@@ -58,7 +68,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (size == 0) return 0;
   const ByteView input = std::as_bytes(std::span(data, size));
   const ByteView payload = input.subspan(1);
-  switch (data[0] % 11) {
+  switch (data[0] % 12) {
     case 0:
       fuzz_frame_header(payload);
       break;
@@ -89,6 +99,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
       break;
     case 9:
       fuzz_extents_reply(payload);
+      break;
+    case 11:
+      fuzz_encoded_reply(payload);
       break;
     default:
       static_cast<void>(decode_error(payload));

@@ -7,6 +7,8 @@
 //           in a complete version -> shared (reflinked, else copied)
 //   remote: only the changed ranges are asked for; the assembled chunk is verified in memory; then
 //           readers are answered from that buffer; then the changed ranges are written
+//   encoded: where this filesystem wants compression, bulk asks for compressed extents as they are:
+//           unpacked to be verified, and written as they came if all of their chunks are right
 //
 // Guarantees: thread-safe. A chunk is marked done only after its bytes are verified and written.
 // Nothing that does not match its digest is served or stored; a chunk whose parts do not add up to
@@ -39,6 +41,7 @@ struct FillCounters {
   std::atomic<std::uint64_t> writes = 0;
   std::atomic<std::uint64_t> bytes_fetched = 0;  // asked for and received
   std::atomic<std::uint64_t> bytes_stored = 0;   // written
+  std::atomic<std::uint64_t> bytes_encoded = 0;  // of these, as compressed extents as they came
   std::atomic<std::uint64_t> bytes_shared = 0;   // reflinked or copied from local versions
 };
 
@@ -56,7 +59,8 @@ class OpenForWriting {
   const Content& content_;
   FileIndex file_;
   unique_fd fd_;
-  ByteRange dirty_;
+  ByteRange dirty_;  // from the first to the last byte that was written
+  std::uint64_t dirty_bytes_ = 0;
 };
 
 class Filler {
@@ -79,25 +83,38 @@ class Filler {
                      OpenForWriting& writer);
   // The staged file's bytes of a chunk, whatever they are.
   Result<Bytes> staged(const ChunkTask& task) const { return read_chunk(task); }
+  // From now on everything is asked for plainly: the kernel may not read a compressed extent as we
+  // did.
+  void give_up_encoded() { wants_encoded_ = false; }
 
   const FillCounters& counters() const { return counters_; }
 
  private:
   struct Assembly;
   struct Transfer;
+  class EncodedFetch;
+  std::vector<ByteRange> ranges_of(const ChunkTask& task, bool whole) const;
   Status receive(Assembly& assembly, const source::ExtentData& data, Transfer& transfer);
   Status fetch_tasks(std::span<const ChunkTask> tasks, bool whole, Transfer& transfer);
   // Answers readers, writes `ranges` of the verified chunk, marks it done, answers late readers.
   Status store(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
                OpenForWriting& writer);
+  // The steps of store().
+  void answer_readers(const ChunkTask& task, ByteView chunk);
+  Status write_ranges(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
+                      OpenForWriting& writer);
+  void mark_stored(const ChunkTask& task, ByteView chunk);
+  bool is_stored(const ChunkTask& task) const;
   Result<bool> share(const ChunkTask& task, const LocalVersion& version, ChunkPlace place,
                      OpenForWriting& writer);
+  Status punch(const ChunkTask& task, ByteRange range, OpenForWriting& writer);
   Status fill_zeros(const ChunkTask& task, OpenForWriting& writer);
   Result<Bytes> read_chunk(const ChunkTask& task) const;
 
   Content& content_;
   source::Source& source_;
   ReadQueue& readers_;
+  std::atomic<bool> wants_encoded_;
   using Indexes = std::vector<std::shared_ptr<const DigestIndex>>;
   mutable std::mutex mutex_;  // guards indexes_
   std::shared_ptr<const Indexes> indexes_ = std::make_shared<const Indexes>();

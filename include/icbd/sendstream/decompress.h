@@ -6,8 +6,11 @@
 // window is bounded by the same. Data that unpack to less than `unencoded_length` are followed by
 // zeros, and what is beyond it is dropped, as the kernel does on reading (linux/btrfs.h, struct
 // btrfs_ioctl_encoded_io_args).
-// Thread-safe.
+// Thread-safe, but for one object of a class.
 #pragma once
+
+#include <memory>
+#include <span>
 
 #include "icbd/base/bytes.h"
 #include "icbd/base/error.h"
@@ -22,5 +25,22 @@ Status check_encoding(const EncodedWrite& command);
 // Exactly `unencoded_file_length` bytes, which belong at `offset` of the file. Fails as
 // check_encoding() does, and as `corrupt` if the data do not unpack.
 Result<Bytes> decompress(const EncodedWrite& command);
+
+// The same for many extents, one after the other: keeps what an algorithm needs between them.
+class ExtentDecompressor {
+ public:
+  ExtentDecompressor();
+  ~ExtentDecompressor();
+  ExtentDecompressor(const ExtentDecompressor&) = delete;
+  ExtentDecompressor& operator=(const ExtentDecompressor&) = delete;
+
+  // Fills `plain` with the whole extent, `unencoded_length` bytes, whatever part of it the file
+  // holds. Fails as decompress() does; `plain` may then hold anything.
+  Status decompress(const EncodedWrite& command, std::span<std::byte> plain);
+
+ private:
+  class Zstd;
+  std::unique_ptr<Zstd> zstd_;  // null until it is needed
+};
 
 }  // namespace icbd::sendstream

@@ -28,6 +28,10 @@ class RepositorySource final : public Source {
   Status extents(const Digest& manifest, std::span<const Extent> extents, Priority priority,
                  const std::function<Status(const ExtentData&)>& received) override;
   Status stream(const StreamRequest& request, const std::function<Status(ByteView)>& data) override;
+  Status encoded_extents(const Digest& manifest, std::span<const Extent> extents,
+                         const EncodedSink& sink) override;
+  Result<std::uint64_t> extent_border(const Digest& manifest, FileIndex file,
+                                      std::uint64_t offset) override;
 
   // For the log: "io_uring", or what there is instead, and why.
   std::string reads_with() const;

@@ -79,6 +79,23 @@ struct ExtentData {
   bool all_zero = false;
 };
 
+// A compressed extent of a file as it lies on the source's BTRFS: what BTRFS_IOC_ENCODED_READ gives
+// and BTRFS_IOC_ENCODED_WRITE takes. What it unpacks to is not known to be right before somebody
+// has unpacked it.
+struct EncodedExtent {
+  FileIndex file;
+  ByteRange range;  // what the file holds of it: at most limits::extent_length, over any chunks
+  std::uint32_t unencoded_offset = 0;  // of the range, in what it unpacks to
+  std::uint32_t unencoded_length = 0;  // of all that it unpacks to
+  std::uint32_t compression = 0;       // BTRFS_ENCODED_IO_COMPRESSION_*
+  std::shared_ptr<const void> owner = nullptr;
+  ByteView data = {};  // packed, in whole sectors
+};
+struct EncodedSink {
+  std::function<Status(const ExtentData&)> plain;
+  std::function<Status(const EncodedExtent&)> encoded;
+};
+
 enum class Priority : std::uint8_t {
   demand,  // somebody is blocked on it
   bulk,
@@ -110,6 +127,21 @@ class Source {
   // the call. What nobody waits for: it is sent as bulk is. `not_found` if the source has not got
   // that parent of that version, `unsupported` if it sends no streams.
   virtual Status stream(const StreamRequest& request, const std::function<Status(ByteView)>& data);
+  // The same in bulk, and where a compressed extent of the source's disk lies wholly in what is
+  // asked for, it is delivered as it is. These reach over several of `extents`, and what is left of
+  // those comes in parts: each byte that is asked for once, in any order. None may be named twice.
+  virtual Status encoded_extents(const Digest& manifest, std::span<const Extent> extents,
+                                 const EncodedSink& sink) {
+    return this->extents(manifest, extents, Priority::bulk, sink.plain);
+  }
+  // Where to cut a file so that no compressed extent is cut: where the one begins that `offset`
+  // lies in, or `offset`.
+  virtual Result<std::uint64_t> extent_border(const Digest& manifest, FileIndex file,
+                                              std::uint64_t offset) {
+    static_cast<void>(manifest);
+    static_cast<void>(file);
+    return offset;
+  }
 };
 
 inline Status Source::stream(const StreamRequest&, const std::function<Status(ByteView)>&) {

@@ -44,6 +44,7 @@ enum class FrameType : std::uint16_t {
   stream = 15,
   stream_data = 16,
   stream_end = 17,
+  encoded_reply = 18,  // of a request for extents, beside extents_reply
 };
 
 // Bits of FrameHeader::flags.

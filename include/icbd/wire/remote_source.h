@@ -62,6 +62,8 @@ class RemoteSource final : public source::Source {
                  const std::function<Status(const source::ExtentData&)>& received) override;
   Status stream(const source::StreamRequest& request,
                 const std::function<Status(ByteView)>& data) override;
+  Status encoded_extents(const Digest& manifest, std::span<const source::Extent> extents,
+                         const source::EncodedSink& sink) override;
 
   void stop();
   // Bytes of frames, headers included, since construction.

@@ -101,6 +101,24 @@ class FaultySource final : public source::Source {
     });
   }
 
+  Status encoded_extents(const Digest& manifest, std::span<const source::Extent> extents,
+                         const source::EncodedSink& sink) override {
+    {
+      std::unique_lock lock(mutex_);
+      changed_.wait(lock, [&] { return !held_[static_cast<int>(source::Priority::bulk)]; });
+    }
+    if (away_) return fail(ErrorCode::unavailable, "away");
+    const auto count = [&](const source::ExtentData& data) {
+      ++extents_served;
+      return sink.plain(data);
+    };
+    const auto count_encoded = [&](const source::EncodedExtent& extent) {
+      ++encoded_served;
+      return on_encoded ? on_encoded(extent, sink) : sink.encoded(extent);
+    };
+    return real_.encoded_extents(manifest, extents, {.plain = count, .encoded = count_encoded});
+  }
+
   void hold(source::Priority priority, bool held) {
     {
       const std::lock_guard lock(mutex_);
@@ -113,6 +131,7 @@ class FaultySource final : public source::Source {
   void set_corrupt_pages(bool corrupt) { corrupt_pages_ = corrupt; }
 
   std::atomic<int> extents_served = 0;
+  std::atomic<int> encoded_served = 0;
   std::atomic<int> shapes_served = 0;
   std::atomic<int> streams_asked = 0;
   // To be set before the replicator starts, or while no call is under way.
@@ -123,6 +142,8 @@ class FaultySource final : public source::Source {
   std::optional<Error> stream_fails;
   std::function<Status(std::uint64_t)> on_stream;
   std::function<void(Bytes&)> damage_stream;
+  // Delivers what it likes in the place of a compressed extent. Called by several threads.
+  std::function<Status(const source::EncodedExtent&, const source::EncodedSink&)> on_encoded;
 
  private:
   source::Source& real_;

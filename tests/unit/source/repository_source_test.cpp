@@ -48,6 +48,19 @@ TEST_F(RepositorySourceTest, ServesMoreFilesThanItKeepsOpen) {
   EXPECT_TRUE(read) << read.error().message();
 }
 
+TEST_F(RepositorySourceTest, ABorderWithinACompressedExtentIsWhereThatBegins) {
+  in_live("seq 1 600000 > text; sync text");
+  const auto facts = publish();
+  const FileIndex file = index_of(facts.manifest, "text");
+  constexpr std::uint64_t within = 1024 * 1024 + 5000;
+  const auto border = source_->extent_border(facts.manifest, file, within);
+  ASSERT_TRUE(border) << border.error().message();
+  EXPECT_LT(*border, within);
+  EXPECT_EQ(source_->extent_border(facts.manifest, file, *border).value_or(0), *border);
+  const FileIndex random = index_of(facts.manifest, "disk.raw");
+  EXPECT_EQ(source_->extent_border(facts.manifest, random, within).value_or(0), within);
+}
+
 // Data that is zero, though no hole, is not sent either.
 TEST_F(RepositorySourceTest, ZerosAreSaidNotSent) {
   in_live("head -c 300000 /dev/zero > zeros");

@@ -27,6 +27,7 @@
 #include "icbd/repository/publish.h"
 #include "icbd/repository/repository.h"
 #include "icbd/sendstream/decoder.h"
+#include "icbd/sendstream/decompress.h"
 #include "icbd/source/source.h"
 
 #include "harness/loop_btrfs.h"
@@ -38,6 +39,11 @@ template <typename Factory>
 class SourceContract : public harness::BtrfsTest {
  protected:
   static constexpr std::uint64_t disk_size = 24 * 1024 * 1024 + 1000;
+
+  // What is random is not compressed all the same.
+  harness::LoopBtrfsOptions btrfs_options() const override {
+    return {.mount_options = "compress=zstd"};
+  }
 
   // Two versions of "disk": a disk image with a hole, changed in place, and a few files.
   void SetUp() override {
@@ -369,6 +375,73 @@ TYPED_TEST_P(SourceContract, ExtentsAreTheFilesBytes) {
   }
 }
 
+// Puts what encoded_extents() gives into `content`, and counts the bytes.
+struct Unpacked {
+  EncodedSink sink() {
+    return {.plain = [this](const ExtentData& data) -> Status {
+              if (!data.all_zero) put(data.extent.range, data.data);
+              plain += data.extent.range.length;
+              return {};
+            },
+            .encoded = [this](const EncodedExtent& extent) -> Status {
+              const auto bytes =
+                  sendstream::decompress({.path = {},
+                                          .offset = extent.range.offset,
+                                          .unencoded_file_length = extent.range.length,
+                                          .unencoded_length = extent.unencoded_length,
+                                          .unencoded_offset = extent.unencoded_offset,
+                                          .compression = extent.compression,
+                                          .encryption = {},
+                                          .data = extent.data});
+              ICBD_TRY(bytes);
+              EXPECT_EQ(extent.data.size() % 4096, 0u) << "whole sectors";
+              put(extent.range, *bytes);
+              encoded += extent.range.length;
+              return {};
+            }};
+  }
+  void put(ByteRange range, ByteView bytes) {
+    std::ranges::copy(bytes, content.begin() + static_cast<std::ptrdiff_t>(range.offset));
+  }
+  Bytes content;
+  std::uint64_t plain = 0;
+  std::uint64_t encoded = 0;
+};
+
+TYPED_TEST_P(SourceContract, CompressedExtentsComeAsTheyAreOnTheDisk) {
+  // Neither begins nor ends with a chunk, and has something in it that does not pack.
+  this->in_live(
+      "seq 1 600000 | dd of=text bs=4096 seek=5 conv=notrunc status=none; sync text\n"
+      "head -c 8192 /dev/urandom | dd of=text bs=4096 seek=100 conv=notrunc status=none; sync "
+      "text");
+  const auto facts = this->publish();
+  const FileIndex file = this->index_of(facts.manifest, "text");
+  const auto expected = read_file(this->path() / "repository/disk/3/text", 16 << 20);
+  ASSERT_TRUE(expected) << expected.error().message();
+  std::vector<Extent> extents;
+  for (std::uint64_t at = 0; at < expected->size(); at += limits::chunk_size)
+    extents.push_back(
+        {file, {at, std::min<std::uint64_t>(limits::chunk_size, expected->size() - at)}});
+  Unpacked unpacked{.content = Bytes(expected->size())};
+  const Status read = this->source_->encoded_extents(facts.manifest, extents, unpacked.sink());
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_TRUE(unpacked.content == *expected);
+  EXPECT_EQ(unpacked.plain + unpacked.encoded, expected->size()) << "each byte once";
+  EXPECT_GT(unpacked.encoded, expected->size() * 3 / 4);
+}
+
+TYPED_TEST_P(SourceContract, AnExtentIsNotCutToGoAsItIs) {
+  this->in_live("seq 1 600000 > text; sync text");
+  const auto facts = this->publish();
+  const FileIndex file = this->index_of(facts.manifest, "text");
+  Unpacked unpacked{.content = Bytes(4 << 20)};
+  const std::vector<Extent> within = {{file, {1024 * 1024 + 4096, 8192}}};
+  const Status read = this->source_->encoded_extents(facts.manifest, within, unpacked.sink());
+  ASSERT_TRUE(read) << read.error().message();
+  EXPECT_EQ(unpacked.encoded, 0u);
+  EXPECT_EQ(unpacked.plain, 8192u);
+}
+
 TYPED_TEST_P(SourceContract, ExtentsComeInAnyOrderAndPart) {
   const FileIndex file = this->index_of(this->first_.manifest, "disk.raw");
   const Bytes expected = this->disk_on_disk(1);
@@ -507,9 +580,10 @@ REGISTER_TYPED_TEST_SUITE_P(
     CatalogIsToldAnewToWhoKnowsItFromAnotherSession, CatalogHidesWhatIsNotComplete,
     ShapeAgainstNothingIsFull, ShapeAgainstTheParentIsSmall, ShapeAgainstALaterVersion,
     ShapeIsNeverAgainstItself, ShapeEndsWithItsSink, PagesAreWhatTheirDigestsSay,
-    UnknownDigestsAreNotFound, ExtentsAreTheFilesBytes, ExtentsComeInAnyOrderAndPart,
-    HolesAreSaidNotSent, BadExtentsAreInvalid, ExtentsEndWithTheirReceiver, TooMuchAtOnceIsRefused,
-    ManyThreadsAskAtOnce, AStreamInFullHasEveryByte, AStreamAgainstAParentHasWhatIsDifferent,
+    UnknownDigestsAreNotFound, ExtentsAreTheFilesBytes, CompressedExtentsComeAsTheyAreOnTheDisk,
+    AnExtentIsNotCutToGoAsItIs, ExtentsComeInAnyOrderAndPart, HolesAreSaidNotSent,
+    BadExtentsAreInvalid, ExtentsEndWithTheirReceiver, TooMuchAtOnceIsRefused, ManyThreadsAskAtOnce,
+    AStreamInFullHasEveryByte, AStreamAgainstAParentHasWhatIsDifferent,
     AStreamAgainstWhatTheSourceHasNotIsNotFound, AStreamEndsWithItsSinkAndTheSourceWorksOn);
 
 }  // namespace icbd::source

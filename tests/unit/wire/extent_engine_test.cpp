@@ -81,6 +81,59 @@ TEST(CutIntoUnits, NothingIsLostOrMixed) {
   EXPECT_EQ(all, extents);
 }
 
+// An extent that crosses the border of a mebibyte would have to be sent plainly in two parts.
+TEST_F(ExtentEngineTest, ARequestForCompressedExtentsIsCutBetweenThem) {
+  const Bytes data(4096, std::byte{1});
+  source_.encoded = {{.file = FileIndex(0),
+                      .range = {8 * chunk - 40'960, 65'536},
+                      .unencoded_length = 65'536,
+                      .compression = 2,
+                      .data = data}};
+  ExtentsRequest request{.manifest = source_.manifest,
+                         .priority = Priority::bulk,
+                         .encoded = true,
+                         .extents = FakeSource::chunks(16)};
+  const auto units = engine_.cut(request);
+  ASSERT_EQ(units.size(), 2u);
+  const std::uint64_t border = source_.encoded.front().range.offset;
+  EXPECT_EQ(units[0].extents.back().range.end(), border);
+  EXPECT_EQ(units[1].extents.front().range.offset, border);
+  EXPECT_EQ(units[0].bytes() + units[1].bytes(), 16 * chunk);
+
+  ExtentEngine::Queue queue(engine_);
+  const auto prepared = queue.submit(units[1]);
+  const auto& frames = prepared->wait();
+  ASSERT_TRUE(frames) << frames.error().message();
+  ASSERT_EQ(frames->size(), 2u);
+  EXPECT_EQ(frames->front().type, FrameType::encoded_reply);
+  EXPECT_EQ(frames->front().encoded.front().range, source_.encoded.front().range);
+  EXPECT_EQ(frames->back().type, FrameType::extents_reply);
+
+  request.encoded = false;
+  EXPECT_EQ(engine_.cut(request)[0].bytes(), 8 * chunk);
+}
+
+TEST_F(ExtentEngineTest, AnExtentIsNotMovedWhereTheRequestDoesNotReach) {
+  const Bytes data(4096, std::byte{1});
+  source_.encoded = {{.file = FileIndex(0),
+                      .range = {7 * chunk + 4096, chunk},
+                      .unencoded_length = chunk,
+                      .compression = 2,
+                      .data = data}};
+  const FileIndex file(0);
+  const ExtentsRequest request{
+      .manifest = source_.manifest,
+      .priority = Priority::bulk,
+      .encoded = true,
+      .extents = {
+          {file, {0, chunk}}, {file, {8 * chunk - 4096, 4096}}, {file, {8 * chunk, chunk}}}};
+  const auto units = engine_.cut(request);
+  ASSERT_EQ(units.size(), 2u);
+  EXPECT_EQ(units[0].extents, (std::vector<Extent>{{file, {0, chunk}}}));
+  EXPECT_EQ(units[1].extents,
+            (std::vector<Extent>{{file, {8 * chunk - 4096, 4096}}, {file, {8 * chunk, chunk}}}));
+}
+
 TEST_F(ExtentEngineTest, AUnitIsPreparedAsOneFrame) {
   ExtentEngine::Queue queue(engine_);
   const auto prepared = queue.submit(unit(0));

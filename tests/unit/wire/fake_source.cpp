@@ -1,6 +1,7 @@
 #include "fake_source.h"
 
 #include "icbd/base/limits.h"
+#include "icbd/base/range_set.h"
 
 namespace icbd::wire::testing {
 namespace {
@@ -104,6 +105,39 @@ Status FakeSource::extents(const Digest& asked, std::span<const source::Extent> 
     ICBD_TRY(received(data));
   }
   return {};
+}
+
+Status FakeSource::encoded_extents(const Digest& asked, std::span<const source::Extent> extents,
+                                   const source::EncodedSink& sink) {
+  RangeSet awaited;
+  for (const source::Extent& extent : extents)
+    if (extent.file == FileIndex(0)) awaited.add(extent.range);
+  std::vector<ByteRange> taken;
+  for (const source::EncodedExtent& extent : encoded) {
+    if (!awaited.remove(extent.range)) continue;
+    taken.push_back(extent.range);
+    ICBD_TRY(sink.encoded(extent));
+  }
+  std::vector<source::Extent> plain;
+  for (const source::Extent& extent : extents) {
+    std::uint64_t at = extent.range.offset;
+    for (const ByteRange range : taken) {
+      const ByteRange part = intersect(range, extent.range);
+      if (part.empty() || extent.file != FileIndex(0)) continue;
+      if (part.offset > at) plain.push_back({extent.file, {at, part.offset - at}});
+      at = part.end();
+    }
+    if (at < extent.range.end()) plain.push_back({extent.file, {at, extent.range.end() - at}});
+  }
+  return this->extents(asked, plain, source::Priority::bulk, sink.plain);
+}
+
+Result<std::uint64_t> FakeSource::extent_border(const Digest&, FileIndex file,
+                                                std::uint64_t offset) {
+  for (const source::EncodedExtent& extent : encoded)
+    if (extent.file == file && extent.range.offset < offset && offset < extent.range.end())
+      return extent.range.offset;
+  return offset;
 }
 
 Bytes FakeSource::content(const source::Extent& extent) {

@@ -29,6 +29,11 @@ class FakeSource final : public source::Source {
   // The bytes of the shape, too.
   Status stream(const source::StreamRequest& request,
                 const std::function<Status(ByteView)>& data) override;
+  // Those of `encoded` that lie wholly in what is asked for, as they are; the rest plainly.
+  Status encoded_extents(const Digest& manifest, std::span<const source::Extent> extents,
+                         const source::EncodedSink& sink) override;
+  Result<std::uint64_t> extent_border(const Digest& manifest, FileIndex file,
+                                      std::uint64_t offset) override;
 
   // The bytes that an extent must have; empty if they are all zero.
   static Bytes content(const source::Extent& extent);
@@ -45,6 +50,7 @@ class FakeSource final : public source::Source {
   Digest manifest;    // other manifests are not_found
   Bytes shape_bytes;  // sent in uneven pieces
   std::map<Digest, Bytes> page_set;
+  std::vector<source::EncodedExtent> encoded = {};  // of file 0, in order
 
  private:
   void pass_gate();

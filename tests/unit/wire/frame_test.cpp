@@ -75,7 +75,7 @@ TEST(Frame, RefusesAForeignBeginning) {
 }
 
 TEST(Frame, RefusesUnknownTypes) {
-  for (const std::uint16_t type : std::initializer_list<std::uint16_t>{0, 18, 65535}) {
+  for (const std::uint16_t type : std::initializer_list<std::uint16_t>{0, 19, 65535}) {
     Encoded encoded = encode_sample({});
     overwrite(encoded, 4, type);
     EXPECT_FALSE(decode_frame_header(encoded)) << type;

@@ -171,6 +171,7 @@ TEST(Messages, ExtentsRequest) {
   const Bytes payload = encode(request);
   expect_strict(payload, decode_extents_request);
   EXPECT_EQ(decode_extents_request(payload)->priority, source::Priority::bulk);
+  EXPECT_FALSE(decode_extents_request(payload)->encoded);
   EXPECT_EQ(decode_extents_request(payload)->extents, request.extents);
 }
 
@@ -200,6 +201,62 @@ TEST(Messages, ExtentsReplyCarriesDataInOrderAndZerosAsAFlag) {
   EXPECT_EQ((*decoded)[1].extent, sent[1].extent);
   EXPECT_TRUE((*decoded)[1].all_zero);
   EXPECT_TRUE((*decoded)[1].data.empty());
+}
+
+source::EncodedExtent encoded_extent(ByteView data) {
+  return {.file = FileIndex(3),
+          .range = {limits::chunk_size - 4096, 8192},  // over a border of chunks
+          .unencoded_offset = 4096,
+          .unencoded_length = 16384,
+          .compression = 2,
+          .owner = nullptr,
+          .data = data};
+}
+
+Bytes encoded_reply(const source::EncodedExtent& extent) {
+  Bytes payload = encode_encoded_table(std::span(&extent, 1));
+  const ByteView sent = sent_part(extent);
+  payload.insert(payload.end(), sent.begin(), sent.end());
+  return payload;
+}
+
+TEST(Messages, CompressedExtentsAreWhatTheyWereAndTheirLastZerosAreNotSent) {
+  Bytes data(4096);
+  data[0] = data[100] = std::byte{1};
+  const source::EncodedExtent sent = encoded_extent(data);
+  const Bytes payload = encoded_reply(sent);
+  EXPECT_LT(payload.size(), 200u);
+  expect_strict(payload, [](ByteView view) { return decode_encoded_reply(view, nullptr); });
+  const auto decoded = decode_encoded_reply(payload, nullptr);
+  ASSERT_TRUE(decoded) << decoded.error().message();
+  ASSERT_EQ(decoded->size(), 1u);
+  const source::EncodedExtent& came = decoded->front();
+  EXPECT_EQ(came.file, sent.file);
+  EXPECT_EQ(came.range, sent.range);
+  EXPECT_EQ(came.unencoded_offset, sent.unencoded_offset);
+  EXPECT_EQ(came.unencoded_length, sent.unencoded_length);
+  EXPECT_EQ(came.compression, sent.compression);
+  EXPECT_TRUE(std::ranges::equal(came.data, data));
+}
+
+TEST(Messages, CompressedExtentsWithImpossibleLengthsAreRefused) {
+  const Bytes data(4096, std::byte{1});
+  const auto refused = [&](auto change) {
+    source::EncodedExtent extent = encoded_extent(data);
+    change(extent);
+    return !decode_encoded_reply(encoded_reply(extent), nullptr);
+  };
+  using Extent = source::EncodedExtent;
+  EXPECT_FALSE(refused([](Extent&) {}));
+  EXPECT_TRUE(refused([](Extent& extent) { extent.range.length = 0; }));
+  EXPECT_TRUE(refused([](Extent& extent) { extent.range.length = 12289; })) << "more than it holds";
+  EXPECT_TRUE(refused([](Extent& extent) { extent.range.offset = limits::file_size; }));
+  EXPECT_TRUE(refused([](Extent& extent) { extent.unencoded_offset = 16384; }));
+  EXPECT_TRUE(refused([](Extent& extent) { extent.unencoded_offset = 0xFFFFFFFF; }));
+  EXPECT_TRUE(refused([](Extent& extent) { extent.unencoded_length = limits::extent_length + 1; }));
+  const Bytes long_data(limits::extent_length + 1, std::byte{1});
+  EXPECT_TRUE(refused([&](Extent& extent) { extent.data = long_data; }));
+  EXPECT_TRUE(refused([](Extent& extent) { extent.data = {}; }));
 }
 
 TEST(Messages, ErrorsKeepCodeAndMessage) {

@@ -515,6 +515,13 @@ TEST_F(MisbehavingMaster, ExtentThatWasNotAskedFor) {
   });
 }
 
+TEST_F(MisbehavingMaster, CompressedExtentsThatWereNotAskedFor) {
+  expect_failure(ErrorCode::corrupt, [&](FrameSocket& frames, int) {
+    ASSERT_TRUE(frames.send({.type = FrameType::encoded_reply, .request_id = request_id},
+                            encode_encoded_table({})));
+  });
+}
+
 TEST_F(MisbehavingMaster, MissingExtents) {
   expect_failure(ErrorCode::corrupt, [&](FrameSocket& frames, int) {
     ASSERT_TRUE(frames.send({.type = FrameType::extents_end, .request_id = request_id},

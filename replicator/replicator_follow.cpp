@@ -76,7 +76,8 @@ void Replicator::note_reachable(std::optional<Uuid> repository) {
     source_status_.error.clear();
     if (repository) source_status_.repository = repository;
   }
-  if (!back) return;
+  // Versions may come here by other ways, without a master.
+  if (!back || !options_.pursue_wishes) return;
   logger_->info("the master is reached");
   fills_.retry_now();
 }

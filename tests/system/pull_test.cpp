@@ -148,7 +148,9 @@ TEST_F(PullTest, ARestartGoesOnWithWhatIsHere) {
   server_->stop();
   start();  // what is here is served, whether the machine answers or not
   expect_equal_in_view(1, "monday");
-  EXPECT_THAT(icbd({"subscriptions"}), HasSubstr("ssh to 127.0.0.1"));
+  ASSERT_DONE(Site::wait_until(
+      [&] { return icbd({"subscriptions"}).find("ssh to 127.0.0.1") != std::string::npos; },
+      "it is said why nothing comes"));
   ASSERT_DONE(server_->start());
   wait_until_complete(2);
   expect_equal_in_view(2, "tuesday");

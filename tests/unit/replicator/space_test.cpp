@@ -69,7 +69,8 @@ TEST_F(SpaceTest, AnArrivalThatDoesNotFitWaitsForRoomAndItsReadersDoNot) {
   replicator_->want((*version)->version.serial);
   wait_until([&] { return (*version)->arrival->progress().phase == ArrivalPhase::paused; },
              "the arrival does not pause");
-  EXPECT_THAT((*version)->arrival->progress().failure, testing::HasSubstr("there is room for"));
+  EXPECT_THAT((*version)->arrival->progress().failure,
+              testing::HasSubstr("MiB are needed and there is room for"));
   for (std::uint64_t i = 0; i < 10; ++i) {
     const auto bytes = read(**version, "disk", {i * 20 * mebibyte, 100'000}).get();
     ASSERT_DONE(bytes);

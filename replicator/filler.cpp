@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <map>
 
@@ -226,8 +227,23 @@ Result<bool> Filler::offer(const ChunkTask& task, ByteView chunk, std::span<cons
   return true;
 }
 
+// What is not fetched of a chunk is needed when the rest has come, to verify it: the disk brings it
+// meanwhile. A failure shows when it is read.
+void Filler::read_ahead(std::span<const ChunkTask> tasks, OpenForWriting& writer) const {
+  for (const ChunkTask& task : tasks) {
+    const ByteRange whole = content_.entry(task.file).chunk_range(task.chunk);
+    if (std::ranges::equal(content_.missing_ranges(task.file, task.chunk), std::array{whole}))
+      continue;
+    const auto fd = writer.open(task.file);
+    if (!fd) return;
+    static_cast<void>(::posix_fadvise(*fd, static_cast<off_t>(whole.offset),
+                                      static_cast<off_t>(whole.length), POSIX_FADV_WILLNEED));
+  }
+}
+
 Status Filler::fetch(std::span<const ChunkTask> tasks, source::Priority priority,
                      OpenForWriting& writer) {
+  read_ahead(tasks, writer);
   Transfer transfer{.priority = priority, .writer = writer};
   if (wants_encoded_ && priority == source::Priority::bulk) {
     ICBD_ASSIGN(transfer.mismatched, EncodedFetch(*this, writer).run(tasks));

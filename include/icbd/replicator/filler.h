@@ -94,6 +94,7 @@ class Filler {
   struct Transfer;
   class EncodedFetch;
   std::vector<ByteRange> ranges_of(const ChunkTask& task, bool whole) const;
+  void read_ahead(std::span<const ChunkTask> tasks, OpenForWriting& writer) const;
   Status receive(Assembly& assembly, const source::ExtentData& data, Transfer& transfer);
   Status fetch_tasks(std::span<const ChunkTask> tasks, bool whole, Transfer& transfer);
   // Answers readers, writes `ranges` of the verified chunk, marks it done, answers late readers.

@@ -186,7 +186,8 @@ TEST_F(ArrivalTest, StoppingAnswersEveryReaderAndTheNextStartGoesOn) {
   start();
   wait_until_complete(1);
   expect_landed_equal(1);
-  EXPECT_LE(source_->extents_served, 64 - 23) << "23 chunks were here before";
+  // The last of the 23 chunks that were read may still have been on its way to the disk.
+  EXPECT_LE(source_->extents_served, 64 - 22) << "22 chunks were here before";
 }
 
 }  // namespace

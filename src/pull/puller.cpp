@@ -297,7 +297,7 @@ void Puller::State::note_look(const Status& looked) {
 // ---- bringing it here --------------------------------------------------------------------------
 
 void Puller::State::work(std::stop_token stop) {
-  // A failed attempt becomes due without anybody saying so.
+  // A failed attempt becomes due without anybody saying so; all else is news.
   constexpr auto tick = 500ms;
   while (!stop.stop_requested()) {
     std::shared_ptr<Active> begun;
@@ -305,7 +305,11 @@ void Puller::State::work(std::stop_token stop) {
       std::unique_lock lock(mutex);
       begun = next();
       if (!begun) {
-        changed.wait_for(lock, stop, tick, [this, seen = news] { return news != seen; });
+        const auto is_news = [this, seen = news] { return news != seen; };
+        if (attempts.empty())
+          changed.wait(lock, stop, is_news);
+        else
+          changed.wait_for(lock, stop, tick, is_news);
         continue;
       }
     }

@@ -99,11 +99,13 @@ std::vector<std::string> ssh_words(const Machine& machine, const std::string& re
     words.emplace_back("-o");
     words.emplace_back(text);
   };
-  // Of an option that is given twice, ssh takes the first.
+  // Of an option that is given twice, ssh takes the first. What the trust rests on, and that nobody
+  // is there to answer, is not the site's to say.
+  option("StrictHostKeyChecking=yes");
+  option("BatchMode=yes");
   for (const std::string& text : machine.ssh_options) option(text);
   for (const std::string_view text :
-       {std::string_view("BatchMode=yes"), std::string_view("StrictHostKeyChecking=yes"),
-        std::string_view("ClearAllForwardings=yes"), std::string_view("PermitLocalCommand=no"),
+       {std::string_view("ClearAllForwardings=yes"), std::string_view("PermitLocalCommand=no"),
         connect_timeout, alive_interval, alive_count})
     option(text);
   if (!machine.key.empty()) {

@@ -479,6 +479,7 @@ Result<std::vector<source::EncodedExtent>> decode_encoded_reply(
   if (!count) return malformed("list of compressed extents");
   std::vector<source::EncodedExtent> extents(*count);
   std::vector<EncodedLengths> lengths(*count);
+  std::size_t packed = 0;  // a frame of few bytes must not ask for much memory
   for (std::size_t i = 0; i < *count; ++i) {
     const source::Extent held = read_extent(reader);
     extents[i] = {.file = held.file,
@@ -487,7 +488,8 @@ Result<std::vector<source::EncodedExtent>> decode_encoded_reply(
                   .unencoded_length = reader.read<std::uint32_t>(),
                   .compression = reader.read<std::uint32_t>()};
     lengths[i] = {.packed = reader.read<std::uint32_t>(), .sent = reader.read<std::uint32_t>()};
-    if (reader.failed() || !is_possible(extents[i], lengths[i]))
+    packed += lengths[i].packed;
+    if (reader.failed() || !is_possible(extents[i], lengths[i]) || packed > limits::frame_payload)
       return malformed("compressed extent");
   }
   for (std::size_t i = 0; i < *count; ++i) {

@@ -104,7 +104,8 @@ Result<std::vector<source::ExtentData>> decode_extents_reply(
 Bytes encode_encoded_table(std::span<const source::EncodedExtent> extents);
 // What of an extent's data is sent.
 ByteView sent_part(const source::EncodedExtent& extent);
-// Each has its range within limits::file_size and its lengths within limits::extent_length.
+// Each has its range within limits::file_size and its lengths within limits::extent_length; all
+// together are within limits::frame_payload also with their zeros.
 Result<std::vector<source::EncodedExtent>> decode_encoded_reply(
     ByteView payload, const std::shared_ptr<const void>& owner);
 

@@ -3,9 +3,10 @@
 // Purpose: the one small interface between a cache and whatever has the versions: catalog, shape,
 // manifest pages, extents, streams. Implementations: RepositorySource (a repository on this node:
 // what a master serves), wire::RemoteSource (a master over the network), later others. One contract
-// suite runs over all of them. Guarantees: thread-safe. Calls block until they are done or fail;
-// `unavailable` means the peer cannot be reached now and that trying again may help. Nothing that
-// is returned is trusted: pages and chunks are verified by whoever asked, against digests.
+// suite runs over all of them.
+// Guarantees: thread-safe. Calls block until they are done or fail; `unavailable` means the peer
+// cannot be reached now and that trying again may help. Nothing that is returned is trusted: pages
+// and chunks are verified by whoever asked, against digests.
 #pragma once
 
 #include <cstdint>

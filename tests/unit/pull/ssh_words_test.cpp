@@ -49,6 +49,15 @@ TEST(SshWords, OptionsOfTheSiteGoOverOurs) {
             std::ranges::find(words, "ConnectTimeout=10"));
 }
 
+TEST(SshWords, HostKeysAreCheckedWhateverTheSiteSays) {
+  Machine site = machine();
+  site.ssh_options = {"StrictHostKeyChecking=no", "BatchMode=no"};
+  const auto words = ssh_words(site, "true");
+  EXPECT_LT(std::ranges::find(words, "StrictHostKeyChecking=yes"),
+            std::ranges::find(words, "StrictHostKeyChecking=no"));
+  EXPECT_LT(std::ranges::find(words, "BatchMode=yes"), std::ranges::find(words, "BatchMode=no"));
+}
+
 TEST(SshWords, KeyAndKnownHostsArePinned) {
   Machine site = machine();
   site.key = "/etc/icbd/key";

@@ -259,6 +259,18 @@ TEST(Messages, CompressedExtentsWithImpossibleLengthsAreRefused) {
   EXPECT_TRUE(refused([](Extent& extent) { extent.data = {}; }));
 }
 
+TEST(Messages, AFewBytesDoNotAskForMuchMemory) {
+  // Of zeros nothing is sent.
+  const Bytes zeros(limits::extent_length);
+  const auto is_accepted = [&](std::size_t count) {
+    const std::vector<source::EncodedExtent> extents(count, encoded_extent(zeros));
+    return decode_encoded_reply(encode_encoded_table(extents), nullptr).has_value();
+  };
+  constexpr std::size_t most = limits::frame_payload / limits::extent_length;
+  EXPECT_TRUE(is_accepted(most));
+  EXPECT_FALSE(is_accepted(most + 1));
+}
+
 TEST(Messages, ErrorsKeepCodeAndMessage) {
   const Error error(ErrorCode::not_found, "no such version");
   const Error decoded = decode_error(encode(error));

@@ -30,6 +30,10 @@ constexpr std::uint64_t room_check_bytes = 64 * 1024 * 1024;
 constexpr auto reader_poll = 5ms;
 // Digests looked at together: one digest page's chunks of a level above.
 constexpr std::uint32_t run_chunks = 4096;
+// Chunks that wait for others of the same digest; each time, everything under way is waited for.
+constexpr std::size_t repeated_chunks = 1024;
+// What is smaller costs less to fetch, with others, than to open a file for.
+constexpr std::uint64_t smallest_repeated = 16 * 1024;
 
 }  // namespace
 
@@ -81,6 +85,7 @@ Status BulkFill::run(std::stop_token stop) {
   changed_.notify_all();
   threads.clear();  // joins: every batch that was taken is finished
   release(batch_);
+  release(repeated_);
   for (; !batches_.empty(); batches_.pop()) release(batches_.front());
   if (failure_) return std::unexpected(*failure_);
   if (planned) pending_bytes_ = 0;  // also what readers have brought
@@ -118,10 +123,13 @@ Status BulkFill::plan(std::stop_token stop) {
     return entry.path == facts.target_file;
   };
   ICBD_TRY(plan_files(stop, boots));
+  ICBD_TRY(fill_repeated(stop));
   ICBD_TRY(plan_files(stop, is_target));
+  ICBD_TRY(fill_repeated(stop));
   ICBD_TRY(plan_files(
       stop, [&](const manifest::Entry& entry) { return !boots(entry) && !is_target(entry); }));
   ICBD_TRY(push_batch(stop));
+  ICBD_TRY(fill_repeated(stop));
   return fill_left_to_readers(stop);
 }
 
@@ -147,6 +155,7 @@ Status BulkFill::fill_left_to_readers(std::stop_token stop) {
       ICBD_TRY(plan_run(task.file, task.chunk, 1, writer, stop));
     }
     ICBD_TRY(push_batch(stop));
+    ICBD_TRY(fill_repeated(stop));
     if (left_to_readers_.empty()) return {};
     if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
     std::unique_lock lock(mutex_);
@@ -189,11 +198,58 @@ Status BulkFill::fill_last_of_batch(OpenForWriting& writer, const std::stop_toke
     batch_.pop_back();
     return {};
   }
+  if (is_asked_for(task)) {
+    batch_.pop_back();
+    return repeated_.size() < repeated_chunks ? Status() : fill_repeated(stop);
+  }
+  return count_last_of_batch(stop);
+}
+
+// Sends the batch on when it is large enough.
+Status BulkFill::count_last_of_batch(const std::stop_token& stop) {
+  const ChunkTask& task = batch_.back();
   batch_size_ += content_.entry(task.file).chunk_range(task.chunk).length;
   for (const ByteRange range : content_.missing_ranges(task.file, task.chunk))
     batch_missing_ += range.length;
   if (batch_size_ >= batch_goal_ || batch_.size() >= batch_chunks) return push_batch(stop);
   return {};
+}
+
+// Then it is filled when the first of its digest is here.
+bool BulkFill::is_asked_for(const ChunkTask& task) {
+  if (content_.entry(task.file).chunk_range(task.chunk).length < smallest_repeated) return false;
+  if (asked_for_.find(task.digest)) {
+    repeated_.push_back(task);
+    return true;
+  }
+  asked_for_.remember(task);
+  return false;
+}
+
+// Each from the first of its digest; where that has not come, or has been forgotten for another, it
+// is asked for after all.
+Status BulkFill::fill_repeated(const std::stop_token& stop) {
+  if (repeated_.empty()) return {};
+  ICBD_TRY(push_batch(stop));
+  ICBD_TRY(wait_until_drained());
+  OpenForWriting writer(content_);
+  while (!repeated_.empty()) {
+    if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
+    const ChunkTask task = repeated_.back();
+    const auto first = asked_for_.find(task.digest);
+    bool filled = false;
+    if (first) {
+      ICBD_ASSIGN(filled, filler_.fill_from(*first, task, writer));
+    }
+    repeated_.pop_back();
+    if (filled) {
+      count_down(task);
+    } else {
+      batch_.push_back(task);
+      ICBD_TRY(count_last_of_batch(stop));
+    }
+  }
+  return push_batch(stop);
 }
 
 Status BulkFill::push_batch(const std::stop_token& stop) {

@@ -19,6 +19,8 @@
 #include "icbd/base/clock.h"
 #include "icbd/replicator/filler.h"
 
+#include "repeated_chunks.h"
+
 namespace icbd::replicator {
 
 class BulkFill {
@@ -57,6 +59,9 @@ class BulkFill {
                   std::stop_token stop);
   Status fill_last_of_batch(OpenForWriting& writer, const std::stop_token& stop);
   Status fill_left_to_readers(std::stop_token stop);
+  Status count_last_of_batch(const std::stop_token& stop);
+  bool is_asked_for(const ChunkTask& task);
+  Status fill_repeated(const std::stop_token& stop);
   Status push_batch(const std::stop_token& stop);
   void pace(const std::stop_token& stop);
   void set_batch_goal();
@@ -83,6 +88,8 @@ class BulkFill {
   std::uint64_t batch_missing_ = 0;  // of its chunks, what has to be fetched
   bool only_here_ = false;
   std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn
+  RepeatedChunks asked_for_;
+  Batch repeated_;  // claimed, and to be filled from what has been asked for
 
   std::mutex mutex_;  // guards what is below
   std::condition_variable_any changed_;

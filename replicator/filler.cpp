@@ -141,29 +141,37 @@ Result<bool> Filler::fill_locally(const ChunkTask& task, OpenForWriting& writer)
   for (const auto& index : *indexes) {
     const auto place = index->find(task.digest);
     if (!place) continue;
-    ICBD_ASSIGN(const bool shared, share(task, index->version(), *place, writer));
+    const manifest::Entry& from = index->version().entries[place->file.value()];
+    // The version was verified as a whole, but a version whose file cannot be opened any more must
+    // not end this arrival: the source still has the bytes.
+    const auto fd = open_at(index->version().subvolume.root_fd(), from.path, O_RDONLY | O_NOFOLLOW);
+    if (!fd) continue;
+    ICBD_ASSIGN(const bool shared, share(task, fd->get(), from.chunk_range(place->chunk), writer));
     if (shared) return true;
   }
   return false;
 }
 
-Result<bool> Filler::share(const ChunkTask& task, const LocalVersion& version, ChunkPlace place,
+Result<bool> Filler::fill_from(const ChunkTask& same, const ChunkTask& task,
+                               OpenForWriting& writer) {
+  if (!is_stored(same)) return false;
+  ICBD_ASSIGN(const unique_fd fd,
+              content_.staging().open_inode(content_.inode(same.file), O_RDONLY));
+  return share(task, fd.get(), content_.entry(same.file).chunk_range(same.chunk), writer);
+}
+
+Result<bool> Filler::share(const ChunkTask& task, int source_fd, ByteRange source,
                            OpenForWriting& writer) {
-  const manifest::Entry& from = version.entries[place.file.value()];
-  const ByteRange source_range = from.chunk_range(place.chunk);
   const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
-  if (source_range.length != range.length) return false;
-  // The version was verified as a whole, but a version whose file cannot be opened any more must
-  // not end this arrival: the source still has the bytes.
-  const auto source = open_at(version.subvolume.root_fd(), from.path, O_RDONLY | O_NOFOLLOW);
-  if (!source) return false;
+  // Chunks of one digest are of one length, unless a manifest lies.
+  if (source.length != range.length) return false;
   ICBD_ASSIGN(const int fd, writer.open(task.file));
   const Status cloned =
-      btrfs::clone_range(source->get(), source_range.offset, fd, range.offset, range.length);
+      btrfs::clone_range(source_fd, source.offset, fd, range.offset, range.length);
   if (!cloned) {
     // Not shareable (a file without checksums, an odd end): the bytes themselves, verified.
     Bytes chunk(range.length);
-    if (!read_exactly_at(source->get(), chunk, source_range.offset) || sha256(chunk) != task.digest)
+    if (!read_exactly_at(source_fd, chunk, source.offset) || sha256(chunk) != task.digest)
       return false;
     ICBD_TRY(store(task, chunk, std::span(&range, 1), writer));
   } else {

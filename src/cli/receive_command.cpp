@@ -11,6 +11,7 @@
 #include "answers.h"
 #include "command.h"
 #include "format.h"
+#include "stream_dump.h"
 #include "stream_input.h"
 #include "stream_progress.h"
 
@@ -66,6 +67,7 @@ class Sayings final : public applier::ReceiveObserver {
 // Streams one after another, each with its header and end.
 Status dump_streams(const StreamInput& input, std::ostream& out) {
   sendstream::Decoder decoder;
+  StreamDump words;
   ICBD_TRY(input.read([&](ByteView piece) -> Status {
     if (decoder.ended()) decoder = sendstream::Decoder();
     decoder.feed(piece);
@@ -73,7 +75,7 @@ Status dump_streams(const StreamInput& input, std::ostream& out) {
       auto command = decoder.next();
       if (!command) return std::unexpected(command.error());
       if (!*command) break;
-      out << sendstream::dump(**command) << '\n';
+      if (const std::string line = words.line(**command); !line.empty()) out << line << '\n';
       if (!decoder.ended()) continue;
       if (decoder.rest().empty()) break;
       sendstream::Decoder next;
@@ -169,7 +171,7 @@ Action define_receive(Arguments& arguments) {
                    "Look for parents below this directory too, not below the mount of PATH");
   arguments.flag("--force-decompress", options->force_decompress,
                  "Unpack compressed extents instead of writing them as they are");
-  arguments.flag("--dump", options->dump, "Print the stream, one command a line");
+  arguments.flag("--dump", options->dump, "Print the stream as btrfs receive --dump does");
   arguments.flag("-q,--quiet", options->quiet, "Say nothing but errors");
   arguments.flag("-v,--verbose", options->verbose, "Say more; twice: every command");
   return WorkHere([options](const Place& place) -> Result<int> {

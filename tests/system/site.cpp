@@ -31,6 +31,13 @@ std::string field(const std::string& line, const std::string& name) {
   return line.substr(begin, line.find(' ', begin) - begin);
 }
 
+// How the caches of this run fetch, in TOML: all that is promised is promised for each codec and
+// each transfer. CMakeLists.txt has the ways that are tried.
+std::string ways_of_fetching() {
+  const char* said = std::getenv("ICBD_TEST_FETCH");  // NOLINT(concurrency-mt-unsafe)
+  return said ? fmt::format("{}\n", said) : "";
+}
+
 Result<json> ask(const std::string& address, const std::string& path) {
   ICBD_ASSIGN(const rest::HttpClient client, rest::HttpClient::make("http://" + address));
   return client.get(path);
@@ -95,14 +102,14 @@ Status Site::launch_cache(const std::string& extra_configuration) {
       file, fmt::format("[repository]\npath = \"{}\"\n[rest]\nlisten = \"{}\"\n"
                         "[view]\nmountpoint = \"{}\"\ndirectories = [{}]\n"
                         "[master]\ndata = \"{}\"\nrest = \"{}\"\n"
-                        "poll_interval = {}\n[fetch]\n{}{}",
+                        "poll_interval = {}\n[fetch]\n{}{}{}",
                         (cache_btrfs_->path() / "repository").string(), cache_rest_,
                         mountpoint_.string(), directories_,
                         proxy_ ? proxy_->address() : master_data_, master_rest_, poll_interval_,
                         extra_configuration.find("fill_threshold") == std::string::npos
                             ? "fill_threshold = 0\n"
                             : "",
-                        extra_configuration)));
+                        ways_of_fetching(), extra_configuration)));
   std::vector<std::string> words = {
       cache_program_.empty() ? programs + "/icbd-cache" : cache_program_.string(), "--config",
       file};

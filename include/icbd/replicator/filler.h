@@ -4,7 +4,7 @@
 // bulk use the same steps with another priority.
 //
 //   local:  zeros -> punched hole · rewritten by the stream -> local bytes are hashed · equal chunk
-//           in a complete version -> shared (reflinked, else copied)
+//           in a complete version, or in this one -> shared (reflinked, else copied)
 //   remote: only the changed ranges are asked for; the assembled chunk is verified in memory; then
 //           readers are answered from that buffer; then the changed ranges are written
 //   encoded: where this filesystem wants compression, bulk asks for compressed extents as they are:
@@ -42,7 +42,7 @@ struct FillCounters {
   std::atomic<std::uint64_t> bytes_fetched = 0;  // asked for and received
   std::atomic<std::uint64_t> bytes_stored = 0;   // written
   std::atomic<std::uint64_t> bytes_encoded = 0;  // of these, as compressed extents as they came
-  std::atomic<std::uint64_t> bytes_shared = 0;   // reflinked or copied from local versions
+  std::atomic<std::uint64_t> bytes_shared = 0;   // reflinked or copied from what is here
 };
 
 // A writable descriptor that is kept for the file in hand, and lets the kernel write back early
@@ -72,6 +72,9 @@ class Filler {
 
   // True if the chunk could be filled without the source; it is done then and its readers served.
   Result<bool> fill_locally(const ChunkTask& task, OpenForWriting& writer);
+  // The same, from another chunk of this arrival with the same digest, which is done. False if it
+  // cannot be had from there.
+  Result<bool> fill_from(const ChunkTask& same, const ChunkTask& task, OpenForWriting& writer);
   // The chunk's bytes are in the staged file already: marks it done and serves its readers.
   Status finish_locally(const ChunkTask& task);
   // Asks the source for all tasks in one request.
@@ -106,7 +109,8 @@ class Filler {
                       OpenForWriting& writer);
   void mark_stored(const ChunkTask& task, ByteView chunk);
   bool is_stored(const ChunkTask& task) const;
-  Result<bool> share(const ChunkTask& task, const LocalVersion& version, ChunkPlace place,
+  // From an equal chunk in another file.
+  Result<bool> share(const ChunkTask& task, int source_fd, ByteRange source,
                      OpenForWriting& writer);
   Status punch(const ChunkTask& task, ByteRange range, OpenForWriting& writer);
   Status fill_zeros(const ChunkTask& task, OpenForWriting& writer);

@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <set>
+#include <sstream>
 
 #include "harness/loop_btrfs.h"
 #include "harness/run.h"
@@ -61,10 +62,12 @@ class BesideStock : public testing::Test {
     ln -s ../text deep/soft
     mkfifo pipe; mknod null c 1 3; chown 1:2 noise; chmod 4751 noise; touch 'a name with spaces'
     setfattr -n user.note -v value text; setfattr -n security.label -v secret noise
+    ln 'a name with spaces' 'another name'; ln -s 'a target\with odds' 'odd link'
+    setfattr -n 'user.odd name' -v 'an odd\\value' noise; cp --reflink=never noise 'noise 2'
     touch -d 2001-02-03 deep/er
     cd ..; btrfs -q subvolume snapshot -r live one
     cd live; seq 5 >>text; rm deep/hard; mv deep/er deep/moved
-    fallocate -p -o 65536 -l 65536 noise
+    fallocate -p -o 65536 -l 65536 noise; cp --reflink=always 'noise 2' 'noise 3'
     cp --reflink=always noise reflinked; truncate -s 300000 sparse; chmod 600 noise
     cd ..; btrfs -q subvolume snapshot -r live two
     cd live; cp --reflink=always ../one/noise from-one; cp --reflink=always text from-live
@@ -230,6 +233,27 @@ TEST_F(BesideStock, ReceivesDifferentlyWhereItIsMeantTo) {
     EXPECT_EQ(received.exit_code, 0) << received.output;
     EXPECT_EQ(difference("one"), "") << codec;
     clear();
+  }
+}
+
+// Scripts read it.
+TEST_F(BesideStock, DumpsTheSameLines) {
+  for (const std::string name : {"one.v1", "two.v1", "one.v2", "two.v2", "three.clones",
+                                 "one.compressed", "one.no-data", "one.damaged"}) {
+    SCOPED_TRACE(name);
+    const auto lines = [](const std::string& said) {
+      std::string kept;
+      std::istringstream text(said);
+      for (std::string line; std::getline(text, line);)
+        if (!line.starts_with("ERROR") && !line.starts_with("icbd")) kept += line + "\n";
+      return kept;
+    };
+    const auto expected = lines(stock("$R --dump <$S/" + name).output);
+    clear();
+    const auto actual = lines(ours("$R --dump <$S/" + name).output);
+    clear();
+    EXPECT_GT(expected.size(), 1000u);
+    EXPECT_EQ(actual, expected);
   }
 }
 

@@ -165,6 +165,28 @@ TEST_F(ArrivalTest, AShiftedCopyIsSharedAndNotFetched) {
   expect_landed_equal(2);
 }
 
+TEST_F(ArrivalTest, WhatAVersionHoldsTwiceIsFetchedOnce) {
+  publish("head -c 4M /dev/urandom > disk; cp --reflink=never disk copy");
+  start();
+  const auto arrival = let_arrive(1);
+  ASSERT_TRUE(arrival);
+  EXPECT_EQ(arrival->progress().bytes_fetched, 4u * 1024 * 1024);
+  EXPECT_EQ(arrival->progress().bytes_shared, 4u * 1024 * 1024);
+  expect_landed_equal(1);
+}
+
+// More than wait for one another at a time, and some in files that cannot be shared.
+TEST_F(ArrivalTest, ManyRepeatedFilesAreFetchedOnce) {
+  publish("head -c 17000 /dev/urandom > first; for name in $(seq 1100); do cp first $name; done; "
+          "mkdir plain; chattr +C plain; cp first plain/");
+  start();
+  const auto arrival = let_arrive(1);
+  ASSERT_TRUE(arrival);
+  EXPECT_EQ(arrival->progress().bytes_fetched, 17000u);
+  EXPECT_EQ(arrival->progress().bytes_shared, 1101u * 17000);
+  expect_landed_equal(1);
+}
+
 TEST_F(ArrivalTest, StoppingAnswersEveryReaderAndTheNextStartGoesOn) {
   publish("head -c 8M /dev/urandom > disk");
   start();

@@ -25,6 +25,8 @@ using namespace std::chrono_literals;
 constexpr auto bulk_patience = 30ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;
+// Of what readers alone bring, so much is lost with the power at most.
+constexpr auto save_interval = 5s;
 // Seconds: what takes less time was not measured.
 constexpr double shortest_measured = 0.001;
 
@@ -131,7 +133,11 @@ void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
       if (first) demanded.push_back({file, chunk, {}});
       continue;
     }
-    if (const Status read = read_here(*job, chunk); !read) return job->fail(read.error());
+    // What was registered has to be asked for all the same: others may wait for it by now.
+    if (const Status read = read_here(*job, chunk); !read) {
+      job->fail(read.error());
+      break;
+    }
   }
   const std::chrono::milliseconds timeout = context_.live.fetch_timeout;
   context_.timers.post_after(timeout, [waiting = std::weak_ptr(job), path = entry.path, timeout] {
@@ -141,6 +147,8 @@ void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
   });
   if (!demanded.empty()) demand(std::move(demanded), false);
   job->finish_part();
+  // stop() may have come between the look above and the registration.
+  if (stopping_) readers_.fail_all(Error(ErrorCode::cancelled, "the cache is stopping"));
 }
 
 // A part of a read whose bytes are in the staged file.
@@ -170,12 +178,13 @@ void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
     // Known to be away: what could be found here was found, for the rest nobody waits.
     const auto away = context_.source.closed();
     if (!temporary || away) fail_readers(chunks, away.value_or(fetched.error()));
-    if (!temporary) {
+    if (!temporary && fetched.error().code() != ErrorCode::cancelled) {
       context_.logger->error("{}@{}: {}", version().facts.image, version().facts.number.value(),
                              fetched.error().message());
       note_problem(fetched.error());
     }
   }
+  save_soon();
   if (content_->chunks().done_count() == content_->chunks().count() && context_.on_all_here &&
       !told_all_here_.exchange(true))
     context_.on_all_here(version());
@@ -188,6 +197,21 @@ void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
                              [self = shared_from_this(), chunks = std::move(chunks)]() mutable {
                                self->demand(std::move(chunks), true);
                              });
+}
+
+// What only readers bring is made durable too, though nothing else goes on.
+void Arrival::save_soon() {
+  if (save_due_.exchange(true)) return;
+  context_.timers.post_after(save_interval, [waiting = weak_from_this()] {
+    const auto self = waiting.lock();
+    if (!self) return;
+    self->save_due_ = false;
+    self->context_.demand.post([self] {
+      const DemandGuard guard(*self);
+      if (!guard.allowed()) return;
+      if (const Status saved = self->checkpoint(); !saved) self->note_problem(saved.error());
+    });
+  });
 }
 
 void Arrival::fail_readers(const std::vector<ChunkTask>& chunks, const Error& error) {
@@ -451,6 +475,7 @@ Result<bool> Arrival::check_chunks(const SharedInodes& shared, std::stop_token s
     demand_closed_ = false;
   }
   filler_.give_up_encoded();
+  filler_.give_up_sharing();
   for (const CheckedChunk& chunk : report.damaged)
     content_->chunks().revoke(content_->chunks().number(chunk.file, chunk.chunk));
   return false;

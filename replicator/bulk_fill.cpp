@@ -1,6 +1,9 @@
 #include "bulk_fill.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -53,7 +56,14 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
 
 Status BulkFill::prepare(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
-  ICBD_TRY(calls_.check_room(pending_bytes_));
+  ICBD_ASSIGN(const std::uint64_t all, bytes_to_store(stop));
+  if (const Status room = calls_.check_room(all); !room) {
+    if (room.error().code() != ErrorCode::no_space) return room;
+    // What can be shared with what is here takes none.
+    ICBD_TRY(fill_here(stop));
+    ICBD_ASSIGN(const std::uint64_t rest, bytes_to_store(stop));
+    ICBD_TRY(calls_.check_room(rest));
+  }
   if (pending_bytes_ != 0) return calls_.remember();
   return {};
 }
@@ -75,8 +85,15 @@ Status BulkFill::upkeep() {
 Status BulkFill::run(std::stop_token stop) {
   std::vector<std::jthread> threads;
   threads.reserve(workers);
-  for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });
-  Status planned = plan(stop);
+  Status planned;
+  try {
+    for (unsigned i = 0; i < workers; ++i) threads.emplace_back([this] { work(); });
+  } catch (const std::system_error& error) {
+    // With one it goes on, only slower.
+    if (threads.empty())
+      planned = fail(ErrorCode::busy, fmt::format("start a thread that fetches: {}", error.what()));
+  }
+  if (planned) planned = plan(stop);
   if (planned) planned = wait_until_drained();
   {
     const std::lock_guard lock(mutex_);
@@ -111,6 +128,40 @@ Status BulkFill::resolve_all(std::stop_token stop) {
   }
   pending_bytes_ = pending;
   return {};
+}
+
+// What will be written of what is pending: neither zeros nor what of a chunk is the parent's.
+Result<std::uint64_t> BulkFill::bytes_to_store(const std::stop_token& stop) {
+  std::uint64_t bytes = 0;
+  const auto& entries = content_.entries();
+  for (std::uint32_t i = 0; i < entries.size(); ++i) {
+    if (entries[i].type != manifest::EntryType::file) continue;
+    if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
+    const FileIndex file(i);
+    for (std::uint32_t at = 0; at < entries[i].chunk_count(); at += run_chunks) {
+      ICBD_ASSIGN(const std::uint64_t of_run,
+                  bytes_to_store(file, at, std::min(run_chunks, entries[i].chunk_count() - at)));
+      bytes += of_run;
+    }
+  }
+  return bytes;
+}
+
+Result<std::uint64_t> BulkFill::bytes_to_store(FileIndex file, std::uint32_t first,
+                                               std::uint32_t count) {
+  std::uint64_t bytes = 0;
+  std::vector<Digest> digests;  // looked up when the first pending chunk is met
+  for (std::uint32_t i = 0; i < count; ++i) {
+    const ChunkIndex chunk(first + i);
+    if (content_.chunks().state(content_.chunks().number(file, chunk)) == ChunkState::done)
+      continue;
+    if (digests.empty()) {
+      ICBD_ASSIGN(digests, content_.digests(file, ChunkIndex(first), count));
+    }
+    if (digests[i] == sha256_of_zeros(content_.entry(file).chunk_range(chunk).length)) continue;
+    for (const ByteRange range : content_.missing_ranges(file, chunk)) bytes += range.length;
+  }
+  return bytes;
 }
 
 Status BulkFill::plan(std::stop_token stop) {

@@ -53,6 +53,8 @@ class BulkFill {
   using Batch = std::vector<ChunkTask>;
 
   Status resolve_all(std::stop_token stop);
+  Result<std::uint64_t> bytes_to_store(const std::stop_token& stop);
+  Result<std::uint64_t> bytes_to_store(FileIndex file, std::uint32_t first, std::uint32_t count);
   Status plan(std::stop_token stop);
   Status plan_files(std::stop_token stop, const std::function<bool(const manifest::Entry&)>& which);
   Status plan_run(FileIndex file, ChunkIndex first, std::uint32_t count, OpenForWriting& writer,

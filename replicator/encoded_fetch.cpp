@@ -63,7 +63,8 @@ Status Filler::EncodedFetch::prepare(Chunk& chunk) {
     chunk.bytes.resize(chunk.range.length);
     return {};
   }
-  ICBD_ASSIGN(chunk.bytes, filler_.read_chunk(chunk.task));
+  // What cannot be read does not match, and then all of the chunk is asked for.
+  chunk.bytes = filler_.read_chunk(chunk.task).value_or(Bytes(chunk.range.length));
   return {};
 }
 

@@ -128,12 +128,13 @@ Result<bool> Filler::fill_locally(const ChunkTask& task, OpenForWriting& writer)
     return true;
   }
   if (content_.is_rewritten(task.file, task.chunk)) {
-    ICBD_ASSIGN(const Bytes chunk, read_chunk(task));
-    if (sha256(chunk) == task.digest) {
+    const auto chunk = read_chunk(task);
+    if (chunk && sha256(*chunk) == task.digest) {
       ICBD_TRY(finish_locally(task));
       return true;
     }
   }
+  if (!shares_) return false;
   const std::shared_ptr<const Indexes> indexes = [&] {
     const std::lock_guard lock(mutex_);
     return indexes_;
@@ -154,7 +155,7 @@ Result<bool> Filler::fill_locally(const ChunkTask& task, OpenForWriting& writer)
 
 Result<bool> Filler::fill_from(const ChunkTask& same, const ChunkTask& task,
                                OpenForWriting& writer) {
-  if (!is_stored(same)) return false;
+  if (!shares_ || !is_stored(same)) return false;
   ICBD_ASSIGN(const unique_fd fd,
               content_.staging().open_inode(content_.inode(same.file), O_RDONLY));
   return share(task, fd.get(), content_.entry(same.file).chunk_range(same.chunk), writer);
@@ -317,7 +318,8 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Trans
       if (range == whole) {
         assembly.buffer.resize(whole.length);
       } else {
-        ICBD_ASSIGN(assembly.buffer, read_chunk(assembly.task));
+        // What cannot be read does not match, and then all of it is asked for.
+        assembly.buffer = read_chunk(assembly.task).value_or(Bytes(whole.length));
       }
     }
     const auto place =

@@ -178,7 +178,7 @@ Status StreamFill::store(Piece& piece, OpenForWriting& writer) {
   if (content_.chunks().state(number) == ChunkState::done) return {};
   ICBD_ASSIGN(const std::vector<Digest> digests, content_.digests(piece.file, piece.chunk, 1));
   const ChunkTask task{.file = piece.file, .chunk = piece.chunk, .digest = digests.front()};
-  ICBD_TRY(fill_gaps(task, piece));
+  if (!fill_gaps(task, piece)) return {};  // cannot be read: it comes as extents
   ICBD_ASSIGN(const bool right, filler_.offer(task, piece.bytes, piece.ranges, writer));
   if (right) pending_bytes_ -= piece.bytes.size();
   return {};

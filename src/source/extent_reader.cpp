@@ -96,7 +96,10 @@ Result<Run> begin_run(const ServedFile& file, OpenFiles& open_files,
 }
 
 Result<DiskReader::Stretch> bytes_of(Run& run) {
-  if (run.on_its_way.valid()) return run.on_its_way.get();
+  if (run.on_its_way.valid()) {
+    auto stretch = run.on_its_way.get();
+    if (stretch || stretch.error().code() != ErrorCode::cancelled) return stretch;
+  }  // nobody reads past the page cache any more: through it, then
   const ByteRange range = run.range();
   const auto bytes = std::make_shared_for_overwrite<std::byte[]>(range.length);
   const std::span<std::byte> buffer(bytes.get(), range.length);

@@ -178,7 +178,9 @@ Result<IncomingFrame> Reply::next() {
 }
 
 std::unexpected<Error> Reply::refuse(Error reason) {
-  connection_->close(reason);
+  // For the others that wait it is a lost connection: it was not their answer.
+  connection_->close(
+      Error(ErrorCode::unavailable, "the connection was given up: " + reason.message()));
   return std::unexpected(std::move(reason));
 }
 

@@ -1,6 +1,6 @@
 // The asking side of one connection: requests go out, replies come back to whoever asked.
 //
-// Lifecycle: open() exchanges hello and starts the reader thread; ask() any number of times from
+// Lifecycle: make() starts the reader thread, greet() exchanges hello; ask() any number of times from
 // any thread; the first failure, or close(), ends the connection for good, and the owner makes a
 // new one. Kept alive by its Replies.
 // Threads: the reader thread receives frames and puts each into the queue of the request it

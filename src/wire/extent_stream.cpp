@@ -13,6 +13,9 @@ namespace {
 // Bulk that waits in the socket is bulk that a reader's bytes wait behind, and that cannot be
 // packed any better when the link turns out to be slow.
 constexpr int unsent_bytes = 256 * 1024;
+// What an answer takes beside its bytes, and each extent in it: a peer could ask for many of one
+// byte, or of none.
+constexpr std::uint64_t item_bytes = 1024;
 
 }  // namespace
 
@@ -42,18 +45,19 @@ ExtentStream::~ExtentStream() {
 Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& request) {
   ICBD_TRY(start_sender());
   for (Unit& unit : engine_.cut(request)) {
+    const std::uint64_t bytes = unit.bytes() + (1 + unit.extents.size()) * item_bytes;
     // What the peer cannot take yet is not prepared.
-    ICBD_TRY(wait_for_room(unit.bytes()));
+    ICBD_TRY(wait_for_room(bytes));
     const codec::Choice::Plan planned = plan();
     unit.setting = planned.setting;
     unit.sample = planned.sample;
-    const std::uint64_t bytes = unit.bytes();
     push({.request_id = request_id,
           .unit = queue_.submit(std::move(unit)),
           .plan = planned,
           .bytes = bytes});
   }
-  push({.request_id = request_id, .unit = nullptr});
+  ICBD_TRY(wait_for_room(item_bytes));
+  push({.request_id = request_id, .unit = nullptr, .plan = {}, .bytes = item_bytes});
   return {};
 }
 

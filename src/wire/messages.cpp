@@ -215,6 +215,9 @@ Result<Hello> decode_hello(ByteView payload) {
   const auto role = reader.read<std::uint8_t>();
   const auto channel = reader.read<std::uint8_t>();
   hello.node_name = reader.read_text(limits::name_length);
+  // It goes into logs and answers as it is.
+  const auto is_control = [](unsigned char byte) { return byte < 0x20 || byte == 0x7f; };
+  if (std::ranges::any_of(hello.node_name, is_control)) return malformed("name of a node");
   const std::string packing = reader.read_text(hello_setting_length);
   const auto algorithms = read_count(reader, 1, hello_algorithms);
   if (!algorithms) return malformed("hello");

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <list>
 #include <mutex>
+#include <system_error>
 #include <thread>
 
 #include "extent_engine.h"
@@ -85,13 +86,18 @@ void Server::State::start(unique_fd socket) {
   }
   Client& client = clients.emplace_back();
   client.socket = std::move(duplicate);
-  client.thread = std::thread([this, &client, owned = std::move(socket)]() mutable {
-    serve_connection(std::move(owned), source, engine, counters, logger);
-    const std::lock_guard ending(mutex);
-    // Now, not when it is joined: the peer would see the connection open until then.
-    client.socket.reset();
-    client.ended = true;
-  });
+  try {
+    client.thread = std::thread([this, &client, owned = std::move(socket)]() mutable {
+      serve_connection(std::move(owned), source, engine, counters, logger);
+      const std::lock_guard ending(mutex);
+      // Now, not when it is joined: the peer would see the connection open until then.
+      client.socket.reset();
+      client.ended = true;
+    });
+  } catch (const std::system_error& error) {
+    logger->warn("a data connection was refused: start a thread: {}", error.what());
+    clients.pop_back();
+  }
 }
 
 void Server::State::join_ended() {

@@ -152,6 +152,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool wanted);
   void demand(std::vector<ChunkTask> chunks, bool insist);
   void run_demand(std::vector<ChunkTask>& chunks, bool insist);
+  void save_soon();
   Status remember_wanted();
   std::filesystem::path map_path() const;
   PendingMap pending_map() const;
@@ -177,6 +178,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::atomic<bool> wanted_;
   std::atomic<std::uint64_t> bytes_read_ = 0;
   std::atomic<bool> told_all_here_ = false;
+  std::atomic<bool> save_due_ = false;
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
   bool abandoned_ = false;

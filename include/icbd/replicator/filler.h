@@ -89,6 +89,8 @@ class Filler {
   // From now on everything is asked for plainly: the kernel may not read a compressed extent as we
   // did.
   void give_up_encoded() { wants_encoded_ = false; }
+  // From now on nothing is taken from local versions: one of their chunks cannot be read.
+  void give_up_sharing() { shares_ = false; }
 
   const FillCounters& counters() const { return counters_; }
 
@@ -120,6 +122,7 @@ class Filler {
   source::Source& source_;
   ReadQueue& readers_;
   std::atomic<bool> wants_encoded_;
+  std::atomic<bool> shares_ = true;
   using Indexes = std::vector<std::shared_ptr<const DigestIndex>>;
   mutable std::mutex mutex_;  // guards indexes_
   std::shared_ptr<const Indexes> indexes_ = std::make_shared<const Indexes>();

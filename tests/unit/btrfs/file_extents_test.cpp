@@ -57,6 +57,25 @@ class FileExtentsTest : public harness::BtrfsTest {
   unique_fd copy_;
 };
 
+// What fallocate(2) reserves is in pieces of 256 MiB, and stays so when it is written.
+TEST_F(FileExtentsTest, AreFoundAlsoWhenTheyBeginFarBefore) {
+  constexpr std::uint64_t piece = std::uint64_t{256} * 1024 * 1024;
+  constexpr std::uint64_t begin = 100 * 1024 * 1024;
+  auto disk = harness::LoopBtrfs::create({.size_bytes = std::uint64_t{6} << 30});
+  ASSERT_TRUE(disk) << disk.error().message();
+  const unique_fd file = open_to_write((*disk)->path() / "file");
+  ASSERT_EQ(fallocate(file.get(), 0, begin, piece), 0);
+  const Bytes content(8 * 1024 * 1024, std::byte{7});
+  for (std::uint64_t at = 0; at < piece; at += content.size())
+    ASSERT_TRUE(write_at(file.get(), content, begin + at));
+  const auto all = extents(file.get(), {begin, piece});
+  const auto last = extents(file.get(), {begin + piece - block, block});
+  ASSERT_EQ(last.size(), 1u);
+  EXPECT_EQ(last.front().kind, Kind::shared);
+  EXPECT_EQ(last.front().disk, all.back().disk);
+  EXPECT_EQ(extents(file.get(), {begin + piece, block}).front().kind, Kind::zeros);
+}
+
 TEST_F(FileExtentsTest, AreTheSameInASnapshot) {
   snapshot();
   const ByteRange all{0, 16 * block};

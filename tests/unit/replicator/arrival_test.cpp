@@ -177,8 +177,9 @@ TEST_F(ArrivalTest, WhatAVersionHoldsTwiceIsFetchedOnce) {
 
 // More than wait for one another at a time, and some in files that cannot be shared.
 TEST_F(ArrivalTest, ManyRepeatedFilesAreFetchedOnce) {
-  publish("head -c 17000 /dev/urandom > first; for name in $(seq 1100); do cp first $name; done; "
-          "mkdir plain; chattr +C plain; cp first plain/");
+  publish(
+      "head -c 17000 /dev/urandom > first; for name in $(seq 1100); do cp first $name; done; "
+      "mkdir plain; chattr +C plain; cp first plain/");
   start();
   const auto arrival = let_arrive(1);
   ASSERT_TRUE(arrival);

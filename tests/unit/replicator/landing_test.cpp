@@ -1,6 +1,7 @@
 // What a version must be compared with before it is called complete.
 
 #include <fcntl.h>
+#include <fmt/format.h>
 
 #include "icbd/base/file.h"
 #include "icbd/sendstream/decoder.h"
@@ -131,6 +132,44 @@ TEST_F(ArrivalTest, AnInheritedChunkThatIsNotTheParentsAnyMoreIsFoundAtLanding) 
   damage(cache_->staging_path("image", VersionNumber(2)) / "small", 10);
   replicator_->want((*version)->version.serial);
   wait_until_complete(2);
+  expect_landed_equal(2);
+}
+
+// A sector that the disk no longer gives: what lies there has another checksum.
+void make_unreadable(const std::filesystem::path& file, std::uint64_t offset) {
+  const auto done = harness::shell_checked(fmt::format(
+      R"(sync -f '{0}'
+      block=$(filefrag -v -b4096 '{0}' | tr -d .: | awk -v at={1} \
+        '$1 ~ /^[0-9]+$/ && at >= $2 && at <= $3 {{ print $4 + at - $2; exit }}')
+      device=$(findmnt -n -o SOURCE -T '{0}')
+      at=$(btrfs-map-logical -l $((block * 4096)) "$device" | sed -n 's/.*physical \([0-9]*\) .*/\1/p')
+      head -c 4096 /dev/urandom | dd of="$device" oflag=direct,seek_bytes seek="$at" conv=notrunc \
+        bs=4096 iflag=fullblock status=none
+      dd if='{0}' iflag=nocache count=0 status=none
+      ! dd if='{0}' of=/dev/null bs=4096 skip={1} count=1 status=none 2>&1)",
+      file.string(), offset / 4096));
+  ASSERT_TRUE(done) << done.error().message();
+}
+
+TEST_F(ArrivalTest, AChunkWhoseRestCannotBeReadHereIsFetchedWhole) {
+  publish("head -c 4M /dev/urandom > disk");
+  start();
+  ASSERT_TRUE(let_arrive(1));
+  publish("printf change | dd of=disk bs=1 seek=1000000 conv=notrunc status=none");
+  make_unreadable(cache_->version_path("image", VersionNumber(1)) / "disk", 950'272);
+  const auto arrival = let_arrive(2);
+  ASSERT_TRUE(arrival);
+  EXPECT_GE(arrival->progress().bytes_fetched, limits::chunk_size);
+  expect_landed_equal(2);
+}
+
+TEST_F(ArrivalTest, AnEqualChunkThatCannotBeReadHereIsFetched) {
+  publish("head -c 4M /dev/urandom > disk");
+  start();
+  ASSERT_TRUE(let_arrive(1));
+  publish("cp --reflink=never disk new; rm disk; echo more >> new");
+  make_unreadable(cache_->version_path("image", VersionNumber(1)) / "disk", 950'272);
+  ASSERT_TRUE(let_arrive(2));
   expect_landed_equal(2);
 }
 

@@ -61,6 +61,23 @@ TEST_F(ResumeTest, AnArrivalThatNobodyOpensGoesOnToo) {
   EXPECT_EQ(source_->shapes_served, 0);
 }
 
+TEST_F(ResumeTest, WhatOnlyReadersBringIsRememberedToo) {
+  publish("head -c 8M /dev/urandom > disk");
+  start({.fill = FillPolicy::demand_only});
+  const auto version = open(1);
+  ASSERT_DONE(version);
+  const auto map = cache_->pending_map_path("image", VersionNumber(1));
+  wait_until([&] { return std::filesystem::exists(map); }, "the shape is not durable");
+  const auto content = [&] {
+    std::ostringstream text;
+    text << std::ifstream(map).rdbuf();
+    return text.str();
+  };
+  const std::string before = content();
+  ASSERT_DONE(read(**version, "disk", {0, 1'000'000}).get());
+  wait_until([&] { return content() != before; }, "nothing is remembered");
+}
+
 TEST_F(ResumeTest, WithoutAskingTheSourceItIsAskedAMomentLater) {
   leave_an_arrival();
   publish("touch d");

@@ -104,6 +104,16 @@ TEST_F(SpaceTest, ADiskThatFillsUpInTheMiddleOfAnArrivalPausesIt) {
   expect_landed_equal(2);
 }
 
+// More than the disk has, but nothing of it is written.
+TEST_F(SpaceTest, ZerosNeedNoRoom) {
+  publish("head -c 4M /dev/urandom > disk");
+  start();
+  ASSERT_TRUE(let_arrive(1));
+  publish("truncate -s 8G disk");
+  ASSERT_TRUE(let_arrive(2));
+  expect_landed_equal(2);
+}
+
 TEST_F(SpaceTest, AShapeIsNotBegunWithoutRoom) {
   publish("head -c 1M /dev/urandom > disk");
   start();

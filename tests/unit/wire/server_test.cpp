@@ -188,6 +188,26 @@ TEST_F(ServeConnection, APeerThatTakesNothingHoldsAFewMebibytes) {
   }
 }
 
+TEST_F(ServeConnection, RequestsForNothingAreNoMoreThanThePeerTakesAnswers) {
+  greet();
+  client->set_send_timeout(std::chrono::seconds(1));
+  const Bytes request = encode(ExtentsRequest{
+      .manifest = source.manifest, .priority = icbd::source::Priority::bulk, .extents = {}});
+  constexpr std::uint32_t plenty = 500'000;
+  std::uint32_t sent = 0;
+  while (sent < plenty &&
+         client->send({.type = FrameType::extents, .request_id = sent + 1}, request))
+    ++sent;
+  EXPECT_GT(sent, ExtentStream::window_bytes / 2048);
+  EXPECT_LT(sent, plenty) << "it is not made to wait";
+}
+
+TEST_F(ServeConnection, ANameThatWouldForgeALogIsRefused) {
+  ASSERT_TRUE(client->send({.type = FrameType::hello},
+                           encode(Hello{.protocol = protocol_version, .node_name = "a\nb"})));
+  expect_closed();
+}
+
 struct ServerTest : ::testing::Test {
   void start(std::size_t max_connections) {
     auto listening = listen_on("127.0.0.1:0");

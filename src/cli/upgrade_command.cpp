@@ -86,7 +86,7 @@ Action define_upgrade(Arguments& arguments) {
   const auto program = std::make_shared<std::string>();
   arguments.option(
       "--program", word_file, *program,
-      "An icbd-cache on the cache's machine; else the one that is installed there now");
+      "A program beside the cache's own (icbd-cache-NEXT); else the one that is installed now");
   return AskServer([program](const Context& context) { return upgrade(context, *program); });
 }
 

@@ -8,6 +8,7 @@
 #include "icbd/config/config.h"
 #include "icbd/repository/fsck.h"
 
+#include "answers.h"
 #include "command.h"
 #include "configuration_files.h"
 #include "format.h"
@@ -142,7 +143,7 @@ int fsck(const FsckArguments& arguments, const Surroundings& surroundings, const
   const auto report = check(*options, terminal, as_json);
   if (!report) return complain(report.error());
   if (as_json)
-    terminal.out << to_json(*report, *options).dump(2) << "\n";
+    print_json(terminal, to_json(*report, *options));  // names of files may be no UTF-8
   else
     print(*report, *options, terminal);
   return exit_code_of(*report);

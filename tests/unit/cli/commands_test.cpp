@@ -213,12 +213,25 @@ TEST_F(CommandsTest, ADryRunDropsNothing) {
   json held = version(1, "complete");
   held["holds"] = {{{"kind", "open"}, {"detail", "2 files"}}};
   server.on("GET /api/images/win11/versions/1", held);
-  server.on("GET /api/images/win11/versions/2", version(2, "complete"));
+  json free = version(2, "complete");
+  free["holds"] = json::array();
+  server.on("GET /api/images/win11/versions/2", free);
   EXPECT_EQ(run({"drop", "--dry-run", "win11@2"}), exit_done);
   EXPECT_EQ(out(), "would drop win11@2, complete (3.0 MiB of data)\n");
   EXPECT_EQ(run({"drop", "--dry-run", "win11@1"}), exit_refused);
   EXPECT_EQ(errors(), "icbd: win11@1 is held (open: 2 files)\n");
   EXPECT_THAT(server.requests(), ::testing::Each(::testing::StartsWith("GET ")));
+}
+
+TEST_F(CommandsTest, ADryRunOfADropFailsWhereTheDropWould) {
+  server.on("GET /api/images/win11/versions/1", version(1, "remote"));
+  EXPECT_EQ(run({"drop", "--dry-run", "win11@1"}), exit_not_found);
+  EXPECT_EQ(errors(), "icbd: nothing of win11@1 is here\n");
+  // A master's answer.
+  server.on("GET /api/images/win11/versions/2", version(2, "complete"));
+  EXPECT_EQ(run({"drop", "--dry-run", "win11@2"}), exit_failed);
+  EXPECT_THAT(errors(), HasSubstr("icbd: the server is no cache: a master drops nothing\n"));
+  EXPECT_EQ(out(), "");
 }
 
 TEST_F(CommandsTest, NothingIsDroppedIfOneOfTheWordsIsNoVersion) {

@@ -411,8 +411,9 @@ TEST_F(UpgradeTest, AProgramThatDoesNotComeUpIsTakenBack) {
   std::filesystem::copy("/bin/false", broken);
   const auto failed = upgrade(broken);
   ASSERT_FALSE(failed);
-  EXPECT_NE(failed.error().message().find("the upgrade failed: it ended with code 1"),
-            std::string::npos)
+  EXPECT_NE(
+      failed.error().message().find("ended with 1: icbd: the upgrade failed: it ended with code 1"),
+      std::string::npos)
       << failed.error().message();
   EXPECT_EQ(status().at("version"), own);
   EXPECT_NE(site->cache().error_output().find(

@@ -249,6 +249,57 @@ TEST_F(CommandsTest, PinsWithAReason) {
   EXPECT_THAT(out(), HasSubstr("win11@3 is pinned no longer\n"));
 }
 
+// --- upgrade -------------------------------------------------------------------------------------
+
+struct UpgradeCommandTest : CommandsTest {
+  void SetUp() override {
+    server.on("GET /api/status", status(1, nullptr));
+    server.on("POST /api/upgrade", {{"accepted", true}});
+  }
+  static json status(unsigned starts, const json& last_end) {
+    return {{"version", "0.1.0"},
+            {"worker",
+             {{"process", 100 + starts},
+              {"starts", starts},
+              {"last_end", last_end},
+              {"upgrade_failures", 0},
+              {"upgrade_failure", nullptr}}}};
+  }
+  // What the status says when the command looks for the next worker.
+  int upgrade_to(const json& later) {
+    fake.on_pause = [this, later] {
+      server.on("GET /api/status", later);
+      return true;
+    };
+    return run({"upgrade"});
+  }
+};
+
+TEST_F(UpgradeCommandTest, EndsWhenTheNextWorkerHasTakenOver) {
+  EXPECT_EQ(upgrade_to(status(2, "it handed over")), exit_done);
+  EXPECT_EQ(out(), "icbd 0.1.0 (process 102) has taken over from 0.1.0 (process 101)\n");
+}
+
+// The server answers all the time: 3 would have scripts try again.
+TEST_F(UpgradeCommandTest, AProgramThatDoesNotComeUpIsAFailureAndNoServerThatIsAway) {
+  json unprepared = status(1, nullptr);
+  unprepared["worker"]["upgrade_failures"] = 1;
+  unprepared["worker"]["upgrade_failure"] = "it ended with code 1";
+  EXPECT_EQ(upgrade_to(unprepared), exit_failed);
+  EXPECT_EQ(errors(), "icbd: the upgrade failed: it ended with code 1; icbd 0.1.0 goes on\n");
+}
+
+TEST_F(UpgradeCommandTest, AProgramThatIsTakenBackIsAFailureToo) {
+  EXPECT_EQ(upgrade_to(status(3, "the upgrade failed: it ended with code 2")), exit_failed);
+  EXPECT_EQ(errors(), "icbd: the upgrade failed: it ended with code 2; icbd 0.1.0 goes on\n");
+}
+
+TEST_F(UpgradeCommandTest, AWorkerThatDiesMeanwhileHasNotHandedOver) {
+  EXPECT_EQ(upgrade_to(status(2, "it was ended by signal 11 (SEGV)")), exit_failed);
+  EXPECT_EQ(out(), "");
+  EXPECT_THAT(errors(), HasSubstr("the worker did not hand over: it was ended by signal 11"));
+}
+
 // --- tag, subscribe, verify ----------------------------------------------------------------------
 
 TEST_F(CommandsTest, ATagIsGivenToANumber) {

@@ -146,7 +146,9 @@ int fsck(const FsckArguments& arguments, const Surroundings& surroundings, const
     print_json(terminal, to_json(*report, *options));  // names of files may be no UTF-8
   else
     print(*report, *options, terminal);
-  return exit_code_of(*report);
+  const FsckExitCode code = exit_code_of(*report);
+  // Who cannot read the report must not take it for clean or repaired; run() says why.
+  return terminal.out.flush() || code == fsck_left ? code : fsck_failed;
 }
 
 }  // namespace

@@ -58,6 +58,13 @@ TEST_F(FsckTest, ACleanSiteIsClean) {
     EXPECT_EQ(report.at("result"), "clean");
     EXPECT_TRUE(report.at("findings").empty());
   }
+  const auto unread =
+      harness::run({"sh", "-c",
+                    fmt::format("'{}' fsck --config '{}' >/dev/full", ICBD_PROGRAMS "/icbd",
+                                (site->folder() / "master.toml").string())});
+  ASSERT_DONE(unread);
+  EXPECT_EQ(unread->exit_code, 2) << "1 would say that something was repaired";
+  EXPECT_THAT(unread->output, HasSubstr("standard output could not be written"));
 }
 
 TEST_F(FsckTest, DamageOnACacheIsPutAsideAndFetchedAgain) {

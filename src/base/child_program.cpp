@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/close_range.h>
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -65,6 +66,9 @@ std::vector<std::string> english_environment() {
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);  // NOLINT(concurrency-mt-unsafe): one thread is left
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  // Sockets that libraries accept have no O_CLOEXEC: who is at their other end would not notice
+  // that we have closed them until this program has ended. (CLOSE_RANGE_CLOEXEC: Linux 5.11.)
+  close_range(STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC);
   if (getppid() == parent && dup2(null_fd, STDIN_FILENO) >= 0 &&
       dup2(output_fd, STDOUT_FILENO) >= 0 && dup2(errors_fd, STDERR_FILENO) >= 0)
     execvpe(*arguments.data(), arguments.data(), environment.data());

@@ -23,6 +23,7 @@ namespace {
 using nlohmann::json;
 
 constexpr int accepted = 202;
+constexpr std::string_view program_name = "icbd-cache";
 
 json to_json(const replicator::ArrivalProgress& progress) {
   json object{{"phase", replicator::to_string(progress.phase)},
@@ -231,6 +232,28 @@ Result<rest::Response> answer_status(const Subjects& subjects) {
                {"recovery", to_json(findings_left(subjects.repository, *table))}}};
 }
 
+// It is executed with the cache's rights, and whoever reaches the port may ask for it: only what
+// root has put beside the program that runs, under its name. The path is looked at as a text
+// before anything else, part by part as it stands: it may lead into the view, which a worker never
+// asks, and "X/.." is not where a symlink X lies.
+Status check_program(const std::string& text) {
+  const std::filesystem::path path(text);
+  if (!path.is_absolute() || text.find_first_of(std::string_view("\n\0", 2)) != std::string::npos)
+    return fail(ErrorCode::invalid_argument, "program must be an absolute path");
+  std::error_code error;
+  const auto own = std::filesystem::read_symlink("/proc/self/exe", error);
+  if (error) return fail_errno("read /proc/self/exe", error.value());
+  const std::filesystem::path folder = own.parent_path();
+  if (path.parent_path() != folder || !path.filename().string().starts_with(program_name))
+    return fail(ErrorCode::permission_denied,
+                fmt::format("only a program beside the cache's own is executed: put it there, as "
+                            "{}-NEXT or the like",
+                            (folder / program_name).string()));
+  if (::access(path.c_str(), X_OK) != 0)
+    return fail_errno(fmt::format("{} cannot be executed", text));
+  return {};
+}
+
 // {"program": "/path"}, or "" for the one that is installed. Answered when it has begun: what comes
 // of it shows in `worker` of the status, and in the log.
 Result<rest::Response> replace_worker(const Subjects& subjects, const rest::Request& request) {
@@ -242,11 +265,7 @@ Result<rest::Response> replace_worker(const Subjects& subjects, const rest::Requ
   if (subjects.holder == nullptr)
     return fail(ErrorCode::unsupported,
                 "this cache runs without a holder ([view] holder is false): restart it");
-  if (!path.empty() && (!std::filesystem::path(path).is_absolute() ||
-                        path.find_first_of(std::string_view("\n\0", 2)) != std::string::npos))
-    return fail(ErrorCode::invalid_argument, "program must be an absolute path");
-  if (!path.empty() && ::access(path.c_str(), X_OK) != 0)
-    return fail_errno(fmt::format("{} cannot be executed", path));
+  if (!path.empty()) ICBD_TRY(check_program(path));
   ICBD_TRY(notify_service_manager("X_UPGRADE=" + path));
   return rest::Response{.status = accepted, .body = {{"accepted", true}}};
 }

@@ -28,7 +28,8 @@ std::vector<replicator::Hold> hold_of_open_files(VersionSerial serial, std::size
            open == 1 ? "a file of it is open" : fmt::format("{} files of it are open", open)}};
 }
 
-std::vector<replicator::Hold> parent_hold(VersionSerial serial) {
+std::vector<replicator::Hold> hold_of_pull(const Subjects& subjects, VersionSerial serial) {
+  if (subjects.puller == nullptr || !subjects.puller->needs(serial)) return {};
   return {{serial, "parent", "a snapshot is coming that shares with it"}};
 }
 
@@ -123,8 +124,7 @@ json describe(const replicator::SubscriptionStatus& status, bool offline) {
     description["wanted"].push_back(name_of(version));
   if (status.subscription.latest != 0) description["latest"] = status.subscription.latest;
   if (!status.subscription.tag.empty()) description["tag"] = status.subscription.tag;
-  if (!status.subscription.transfer.empty())
-    description["transfer"] = status.subscription.transfer;
+  if (!status.subscription.transfer.empty()) description["transfer"] = status.subscription.transfer;
   if (!status.error.empty()) description["error"] = status.error;
   return description;
 }
@@ -165,6 +165,7 @@ std::string name_of(const catalog::Version& version) {
 
 std::vector<replicator::Hold> holds_of(const Subjects& subjects, VersionSerial serial) {
   auto holds = subjects.replicator.holds(serial);
+  std::ranges::move(hold_of_pull(subjects, serial), std::back_inserter(holds));
   std::ranges::move(hold_of_open_files(serial, subjects.view.open_handles(serial)),
                     std::back_inserter(holds));
   return holds;
@@ -201,8 +202,7 @@ void add_wish_routes(Router& router, const rest::CatalogReader& reader, const Su
                     [subjects](const catalog::Version& version, const Request&) -> Status {
                       ICBD_TRY(wait_until_quiet(subjects, version));
                       return subjects.replicator.drop(version.serial, [&](VersionSerial serial) {
-                        if (subjects.puller != nullptr && subjects.puller->needs(serial))
-                          return parent_hold(serial);
+                        if (auto held = hold_of_pull(subjects, serial); !held.empty()) return held;
                         return hold_of_open_files(serial, subjects.view.forget_unless_open(serial));
                       });
                     });

@@ -14,7 +14,8 @@ void add_wish_routes(rest::Router& router, const rest::CatalogReader& reader,
 
 // "win11@3"
 std::string name_of(const catalog::Version& version);
-// Everything that holds the version here: the replicator's reasons, and open files.
+// Everything that holds the version here: the replicator's reasons, what is pulled against it, and
+// open files.
 std::vector<replicator::Hold> holds_of(const Subjects& subjects, VersionSerial serial);
 nlohmann::json to_json(const replicator::Hold& hold);
 nlohmann::json describe_subscriptions(const Subjects& subjects);

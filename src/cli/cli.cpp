@@ -48,27 +48,8 @@ Result<int> run_chosen(const CommandLine& line, const Surroundings& surroundings
   return ask(line, std::get<AskServer>(action), surroundings, terminal);
 }
 
-}  // namespace
-
-ExitCode exit_code_of(const Error& error) {
-  switch (error.code()) {
-    case ErrorCode::invalid_argument:
-      return exit_usage;
-    case ErrorCode::unavailable:
-      return exit_unreachable;
-    case ErrorCode::not_found:
-      return exit_not_found;
-    case ErrorCode::busy:
-      return exit_refused;
-    case ErrorCode::cancelled:
-      return exit_interrupted;
-    default:
-      return exit_failed;
-  }
-}
-
-int run(std::span<const std::string> arguments, const Surroundings& surroundings,
-        const Terminal& terminal) {
+int run_line(std::span<const std::string> arguments, const Surroundings& surroundings,
+             const Terminal& terminal) {
   CommandLine line(surroundings.server.empty() ? default_server : surroundings.server);
   if (!arguments.empty() && arguments.front() == complete_command) {
     complete(line, arguments.subspan(1), terminal);
@@ -92,6 +73,33 @@ int run(std::span<const std::string> arguments, const Surroundings& surroundings
                                    line.server(), error.what());
     return exit_failed;
   }
+}
+
+}  // namespace
+
+ExitCode exit_code_of(const Error& error) {
+  switch (error.code()) {
+    case ErrorCode::invalid_argument:
+      return exit_usage;
+    case ErrorCode::unavailable:
+      return exit_unreachable;
+    case ErrorCode::not_found:
+      return exit_not_found;
+    case ErrorCode::busy:
+      return exit_refused;
+    case ErrorCode::cancelled:
+      return exit_interrupted;
+    default:
+      return exit_failed;
+  }
+}
+
+int run(std::span<const std::string> arguments, const Surroundings& surroundings,
+        const Terminal& terminal) {
+  const int code = run_line(arguments, surroundings, terminal);
+  if (terminal.out.flush()) return code;
+  terminal.errors << "icbd: standard output could not be written: what stands there is not all\n";
+  return code == exit_done ? int{exit_failed} : code;
 }
 
 }  // namespace icbd::cli

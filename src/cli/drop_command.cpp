@@ -18,6 +18,11 @@ struct DropOptions {
 // What dropping it would do, or why it would be refused: as the server would say it.
 Status consider(const Context& context, const VersionWords& words, json& answers) {
   ICBD_ASSIGN(json version, context.server.get(words.path()));
+  if (text(version, "state") == "remote")
+    return fail(ErrorCode::not_found, fmt::format("nothing of {} is here", version_name(version)));
+  // Of what is here, a cache says what holds it, even if nothing does.
+  if (!version.contains("holds"))
+    return fail(ErrorCode::unsupported, "the server is no cache: a master drops nothing");
   const json holds = list_in(version, "holds");
   std::string reasons;
   for (const json& hold : holds) reasons += (reasons.empty() ? "" : "; ") + describe_hold(hold);

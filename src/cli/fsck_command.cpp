@@ -8,6 +8,7 @@
 #include "icbd/config/config.h"
 #include "icbd/repository/fsck.h"
 
+#include "answers.h"
 #include "command.h"
 #include "configuration_files.h"
 #include "format.h"
@@ -142,10 +143,12 @@ int fsck(const FsckArguments& arguments, const Surroundings& surroundings, const
   const auto report = check(*options, terminal, as_json);
   if (!report) return complain(report.error());
   if (as_json)
-    terminal.out << to_json(*report, *options).dump(2) << "\n";
+    print_json(terminal, to_json(*report, *options));  // names of files may be no UTF-8
   else
     print(*report, *options, terminal);
-  return exit_code_of(*report);
+  const FsckExitCode code = exit_code_of(*report);
+  // Who cannot read the report must not take it for clean or repaired; run() says why.
+  return terminal.out.flush() || code == fsck_left ? code : fsck_failed;
 }
 
 }  // namespace

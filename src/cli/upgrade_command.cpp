@@ -15,6 +15,8 @@ using namespace std::chrono_literals;
 // The holder gives a new program a minute, and the old one half of that to hand over.
 constexpr std::chrono::seconds longest_upgrade{120};
 constexpr std::chrono::milliseconds look_interval{50};
+// How the holder says that the worker before has ended as it should.
+constexpr std::string_view handed_over = "it handed over";
 
 struct WorkerStatus {
   std::uint64_t starts = 0;
@@ -47,8 +49,8 @@ Result<WorkerStatus> wait_for_the_next(const Context& context, const WorkerStatu
     const auto now = ask_worker(context);  // nobody answers for a moment
     if (now && now->starts > before.starts) return *now;
     if (now && now->starts == before.starts && now->upgrade_failures > before.upgrade_failures)
-      return fail(ErrorCode::unavailable, fmt::format("the upgrade failed: {}; icbd {} goes on",
-                                                      now->upgrade_failure, now->version));
+      return fail(ErrorCode::io, fmt::format("the upgrade failed: {}; icbd {} goes on",
+                                             now->upgrade_failure, now->version));
     if (std::chrono::steady_clock::now() > deadline)
       return fail(ErrorCode::timed_out,
                   fmt::format("no new worker after {} s: look into the cache's log",
@@ -74,8 +76,12 @@ Status upgrade(const Context& context, const std::string& program) {
   ICBD_TRY(context.server.post("/api/upgrade", {{"program", program}}));
   ICBD_ASSIGN(const WorkerStatus now, wait_for_the_next(context, before));
   if (now.last_end.starts_with("the upgrade failed"))
-    return fail(ErrorCode::unavailable,
-                fmt::format("{}; icbd {} goes on", now.last_end, now.version));
+    return fail(ErrorCode::io, fmt::format("{}; icbd {} goes on", now.last_end, now.version));
+  // It died or hung meanwhile, and whoever has taken over from it is of the program before.
+  if (now.last_end != handed_over)
+    return fail(ErrorCode::io, fmt::format("the upgrade failed: the worker did not hand over: {}; "
+                                           "icbd {} goes on, look into the cache's log",
+                                           now.last_end, now.version));
   print_outcome(context, before, now);
   return {};
 }
@@ -86,7 +92,7 @@ Action define_upgrade(Arguments& arguments) {
   const auto program = std::make_shared<std::string>();
   arguments.option(
       "--program", word_file, *program,
-      "An icbd-cache on the cache's machine; else the one that is installed there now");
+      "A program beside the cache's own (icbd-cache-NEXT); else the one that is installed now");
   return AskServer([program](const Context& context) { return upgrade(context, *program); });
 }
 

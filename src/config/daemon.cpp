@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include <CLI/CLI.hpp>
+#include <cerrno>
 #include <cstdio>
 #include <ctime>
 
@@ -125,8 +126,11 @@ std::expected<DaemonArguments, int> parse_daemon_arguments(int argc, char** argv
     return std::unexpected(app.exit(error) == 0 ? exit_done : exit_usage);
   }
   if (print_example) {
-    fmt::print("{}", program.example);
-    return std::unexpected(exit_done);
+    const std::string_view text = program.example;
+    if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0)
+      return std::unexpected(exit_done);
+    return std::unexpected(
+        complain(arguments, exit_failed, Error::from_errno("write the example", errno)));
   }
   auto read = read_settings(settings, log_level);
   if (!read) return std::unexpected(complain(arguments, exit_usage, read.error()));

@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "icbd/base/file.h"
+#include "icbd/base/quote.h"
 
 namespace icbd::repository {
 namespace {
@@ -91,8 +92,7 @@ class Hasher {
       if (const Status hashed = hash(unit, buffer); !hashed) {
         stopping_ = true;
         const std::lock_guard lock(failure_mutex_);
-        failure_ =
-            hashed.error().with_context(fmt::format("hash \"{}\"", files_[unit.file].entry->path));
+        failure_ = hashed.error().with_context("hash " + quote(files_[unit.file].entry->path));
       }
     }
   }

@@ -1,6 +1,7 @@
 // Bad input gets a clear error, and nothing is published or lost.
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 
 #include <array>
@@ -84,6 +85,17 @@ TEST_F(BadInputTest, ACorruptConfigurationNamesFileLineKeyAndSuggestion) {
   EXPECT_THAT(result->output, HasSubstr(file.string() + ":4"));
   EXPECT_THAT(result->output, HasSubstr("mountpiont"));
   EXPECT_THAT(result->output, HasSubstr("did you mean \"mountpoint\""));
+}
+
+// Half an example would be half a configuration.
+TEST_F(BadInputTest, AnExampleThatCannotBeWrittenIsAFailure) {
+  for (const char* program : {"icbd-master", "icbd-cache"}) {
+    const auto result = harness::run(
+        {"sh", "-c", fmt::format("'{}/{}' --print-example >/dev/full", ICBD_PROGRAMS, program)});
+    ASSERT_DONE(result);
+    EXPECT_EQ(result->exit_code, 1);
+    EXPECT_THAT(result->output, HasSubstr("write the example: No space left on device"));
+  }
 }
 
 TEST_F(BadInputTest, ARepositoryThatIsNotOnBtrfsIsRefused) {

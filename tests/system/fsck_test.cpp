@@ -58,6 +58,13 @@ TEST_F(FsckTest, ACleanSiteIsClean) {
     EXPECT_EQ(report.at("result"), "clean");
     EXPECT_TRUE(report.at("findings").empty());
   }
+  const auto unread =
+      harness::run({"sh", "-c",
+                    fmt::format("'{}' fsck --config '{}' >/dev/full", ICBD_PROGRAMS "/icbd",
+                                (site->folder() / "master.toml").string())});
+  ASSERT_DONE(unread);
+  EXPECT_EQ(unread->exit_code, 2) << "1 would say that something was repaired";
+  EXPECT_THAT(unread->output, HasSubstr("standard output could not be written"));
 }
 
 TEST_F(FsckTest, DamageOnACacheIsPutAsideAndFetchedAgain) {
@@ -79,6 +86,23 @@ TEST_F(FsckTest, DamageOnACacheIsPutAsideAndFetchedAgain) {
   expect_equal_through_view("image", 1);
   ASSERT_DONE(site->wait_until_complete("image", 1));
   expect_landed_equal("image", 1);
+}
+
+TEST_F(FsckTest, AReportWithNamesThatAreNoUtf8IsJsonToo) {
+  ASSERT_DONE(site->stop_cache());
+  ASSERT_DONE(harness::shell_checked(
+      fmt::format("cd '{}'; btrfs property set -f . ro false; printf x >\"$(printf 'caf\\351')\"; "
+                  "btrfs property set . ro true",
+                  site->cache_version("image", 1).string())));
+  const auto link = site->folder() / "caf\351";
+  std::filesystem::create_directory_symlink(site->cache_root() / "repository", link);
+  const auto result = harness::run({ICBD_PROGRAMS "/icbd", "fsck", "--json", "--repository", link});
+  ASSERT_DONE(result);
+  EXPECT_EQ(result->exit_code, 3) << "findings are left";
+  const json report = json::parse(result->output, nullptr, false);
+  ASSERT_TRUE(report.is_object()) << result->output;
+  EXPECT_EQ(report.at("result"), "left");
+  EXPECT_THAT(report.at("repository").get<std::string>(), HasSubstr("caf\uFFFD"));
 }
 
 TEST_F(FsckTest, ACacheGoesOnWithAMasterWhoseCatalogWasRebuilt) {

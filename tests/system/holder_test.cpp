@@ -56,11 +56,14 @@ class HolderTest : public SiteTest {
                     "for i in $(seq 1 40); do head -c 20000 /dev/urandom > many/$i; done; {}",
                     disk_size, more_content()));
     ASSERT_DONE(site->publish(image));
+    choose_program();
     ASSERT_DONE(site->start_cache());
   }
 
   // Of the first version: a command of the shell.
   virtual std::string more_content() const { return "true"; }
+  // Which one the cache is; the build's own if nothing is said.
+  virtual void choose_program() {}
 
   void complete_version(int number) {
     const auto pulled = site->cache_client().post(
@@ -336,8 +339,16 @@ std::filesystem::path make_other_build(const std::filesystem::path& folder) {
   return path;
 }
 
+// The cache's program lies in a folder of its own, where others can be put beside it.
 class UpgradeTest : public HolderTest {
  protected:
+  void choose_program() override {
+    std::filesystem::create_directory(installed().parent_path());
+    std::filesystem::copy(std::string(ICBD_PROGRAMS) + "/icbd-cache", installed());
+    site->set_cache_program(installed());
+  }
+  std::filesystem::path installed() const { return site->folder() / "bin" / "icbd-cache"; }
+
   nlohmann::json status() const { return site->ask_cache("/api/status").value(); }
   Result<std::string> upgrade(const std::filesystem::path& program) {
     return harness::run_checked({std::string(ICBD_PROGRAMS) + "/icbd", "--server",
@@ -348,7 +359,7 @@ class UpgradeTest : public HolderTest {
 
 TEST_F(UpgradeTest, TheWorkerIsReplacedUnderLoad) {
   complete_version(1);
-  const auto other = make_other_build(site->folder());
+  const auto other = make_other_build(installed().parent_path());
   const Known disk = known(1, "disk.raw");
   const std::vector<Known> files = small_files(1);
   Readers readers;
@@ -360,8 +371,7 @@ TEST_F(UpgradeTest, TheWorkerIsReplacedUnderLoad) {
   const int upgrades = is_long_run() ? 200 : 10;
   for (int i = 0; i < upgrades; ++i) {
     const bool to_other = i % 2 == 0;
-    const auto done =
-        upgrade(to_other ? other.string() : std::string(ICBD_PROGRAMS) + "/icbd-cache");
+    const auto done = upgrade(to_other ? other : installed());
     ASSERT_DONE(done);
     EXPECT_EQ(status().at("version") == own, !to_other) << *done;
   }
@@ -379,7 +389,7 @@ TEST_F(UpgradeTest, AnArrivalGoesOnInTheNextWorker) {
   ASSERT_DONE(open);
   Bytes bytes(disk_size);
   ASSERT_DONE(read_exactly_at(open->get(), std::span(bytes).first(4096), 0));
-  ASSERT_DONE(upgrade(std::string(ICBD_PROGRAMS) + "/icbd-cache"));
+  ASSERT_DONE(upgrade(installed()));
   ASSERT_DONE(read_exactly_at(open->get(), bytes, 0));
   EXPECT_EQ(bytes, disk.content);
   ASSERT_DONE(site->wait_until_complete(image, 1));
@@ -397,10 +407,13 @@ TEST_F(UpgradeTest, AProgramThatDoesNotComeUpIsTakenBack) {
   Readers readers;
   add_opening_reader(readers, files);
   const std::string own = status().at("version");
-  const auto failed = upgrade("/bin/false");
+  const auto broken = installed().parent_path() / "icbd-cache-broken";
+  std::filesystem::copy("/bin/false", broken);
+  const auto failed = upgrade(broken);
   ASSERT_FALSE(failed);
-  EXPECT_NE(failed.error().message().find("the upgrade failed: it ended with code 1"),
-            std::string::npos)
+  EXPECT_NE(
+      failed.error().message().find("ended with 1: icbd: the upgrade failed: it ended with code 1"),
+      std::string::npos)
       << failed.error().message();
   EXPECT_EQ(status().at("version"), own);
   EXPECT_NE(site->cache().error_output().find(
@@ -410,9 +423,46 @@ TEST_F(UpgradeTest, AProgramThatDoesNotComeUpIsTakenBack) {
 }
 
 TEST_F(UpgradeTest, WhatCannotBeExecutedIsRefusedAtOnce) {
-  for (const char* program : {"/nowhere/icbd-cache", "icbd-cache", "/etc/passwd"})
+  const auto unfit = installed().parent_path() / "icbd-cache-unfit";
+  std::ofstream(unfit) << "no program";
+  const auto missing = installed().parent_path() / "icbd-cache-missing";
+  for (const std::string& program : {missing.string(), std::string("icbd-cache"), unfit.string()})
     EXPECT_FALSE(upgrade(program)) << program;
   EXPECT_EQ(status().at("worker").at("starts"), 1);
+}
+
+// It would run as root, for whoever reaches the port.
+TEST_F(UpgradeTest, WhatDoesNotLieBesideTheCacheIsNotExecuted) {
+  const auto folder = installed().parent_path();
+  const auto trace = site->folder() / "was-executed";
+  const auto make_program = [&](const std::filesystem::path& path) {
+    std::filesystem::create_directories(path.parent_path());
+    std::ofstream(path) << fmt::format("#!/bin/sh\ntouch {}\n", trace.string());
+    std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  };
+  // "HOME/link/../bin" reads as HOME/bin, and is ELSEWHERE/bin.
+  const auto home = site->folder(), elsewhere = site->folder() / "elsewhere";
+  std::filesystem::create_directories(elsewhere / "home");
+  std::filesystem::create_directory_symlink(elsewhere / "home", home / "link");
+  make_program(elsewhere / "icbd-cache");
+  make_program(elsewhere / "bin" / "icbd-cache");
+  make_program(folder / "another-program");
+  make_program(folder / "below" / "icbd-cache");
+  for (const auto& program :
+       {elsewhere / "icbd-cache", home / "link/../bin/icbd-cache", folder / "another-program",
+        folder / "below/icbd-cache", folder / "..", std::filesystem::path("/bin/true"),
+        site->view(image, 1) / "icbd-cache"}) {
+    const auto refused = upgrade(program);
+    ASSERT_FALSE(refused) << program;
+    EXPECT_NE(refused.error().message().find(fmt::format(
+                  "only a program beside the cache's own is executed: put it there, as {}-NEXT",
+                  installed().string())),
+              std::string::npos)
+        << refused.error().message();
+  }
+  EXPECT_FALSE(std::filesystem::exists(trace));
+  EXPECT_EQ(status().at("worker").at("starts"), 1);
+  EXPECT_EQ(status().at("worker").at("upgrade_failures"), 0);
 }
 
 TEST_F(UpgradeTest, WithoutAHolderThereIsNothingToReplace) {

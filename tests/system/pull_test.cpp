@@ -20,6 +20,7 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 constexpr auto deadline = 60s;
 const std::string programs = ICBD_PROGRAMS;
@@ -154,6 +155,23 @@ TEST_F(PullTest, ARestartGoesOnWithWhatIsHere) {
   ASSERT_DONE(server_->start());
   wait_until_complete(2);
   expect_equal_in_view(2, "tuesday");
+}
+
+TEST_F(PullTest, WhatASnapshotIsPulledAgainstIsHeldAndThatIsSaid) {
+  snapshot("monday", "echo one >live/file");
+  std::ofstream(folder_->path() / "cache.toml", std::ios::app)
+      << "[fetch]\nbandwidth_limit = 500000\n";
+  start();
+  icbd({"subscribe", "win11"});
+  wait_until_complete(1);
+  EXPECT_THAT(icbd({"holds", "win11@1"}), Not(HasSubstr("is coming")));
+  snapshot("tuesday", "head -c 30000000 /dev/urandom >live/disk.raw");
+  const std::string why = "a snapshot is coming that shares with it";
+  ASSERT_DONE(Site::wait_until(
+      [&] { return icbd({"drop", "win11@1"}).find(why) != std::string::npos; }, "the pull"));
+  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+           {"holds", "win11@1"}, {"holds"}, {"show", "win11@1"}, {"drop", "--dry-run", "win11@1"}})
+    EXPECT_THAT(icbd(command), HasSubstr(why)) << command.front();
 }
 
 TEST_F(PullTest, AVersionThatIsNotHereFailsToBeReadAndIsPulledByHand) {

@@ -33,7 +33,8 @@ struct Surroundings {
   std::filesystem::path machine_root = "/";
 };
 
-// `arguments` without the program's name. Returns the exit code; every error has been said.
+// `arguments` without the program's name. Returns the exit code; every error has been said, also
+// that `terminal.out` could not be written, which is never exit_done.
 int run(std::span<const std::string> arguments, const Surroundings& surroundings,
         const Terminal& terminal);
 

@@ -1,6 +1,11 @@
 #include "icbd/base/child_program.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <gmock/gmock.h>
+#include <sys/socket.h>
+
+#include "icbd/base/unique_fd.h"
 
 namespace icbd {
 namespace {
@@ -23,6 +28,21 @@ TEST(ChildProgram, OneThatIsNotThereEndsWith127AndAKilledOneWith128AndItsSignal)
 
 TEST(ChildProgram, HasNoInputAndSpeaksEnglish) {
   EXPECT_EQ(run_child({"sh", "-c", "cat; echo $LC_ALL"})->output, "C\n");
+}
+
+// Whatever libraries have opened without O_CLOEXEC.
+TEST(ChildProgram, InheritsNoDescriptorOfOurs) {
+  std::array<int, 2> ends{};
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, ends.data()), 0);
+  const unique_fd ours(ends[0]), theirs(ends[1]);
+  const unique_fd high(fcntl(theirs.get(), F_DUPFD, 500));
+  ASSERT_TRUE(high);
+  const auto ended =
+      run_child({"sh", "-c",
+                 fmt::format("for fd in {} {} {}; do readlink /proc/self/fd/$fd; done; echo end",
+                             ours.get(), theirs.get(), high.get())});
+  ASSERT_TRUE(ended) << ended.error().message();
+  EXPECT_EQ(ended->output, "end\n");
 }
 
 TEST(ChildProgram, ItsLastErrorsAreKeptHoweverManyThereAre) {

@@ -367,6 +367,21 @@ TEST_F(CliTest, TheServerOptionGoesOverTheEnvironment) {
   EXPECT_EQ(run({"--server", "nonsense", "list"}), exit_usage);
 }
 
+// A disk that is full.
+TEST_F(CliTest, WhatCouldNotBeWrittenIsNoSuccess) {
+  server.on("GET /api/images", {{"images", json::array()}});
+  server.refuse("DELETE /api/images/win11/versions/1", ErrorCode::busy, "win11@1 is held");
+  fake.out.setstate(std::ios::badbit);
+  for (const std::vector<std::string>& command : std::vector<std::vector<std::string>>{
+           {"list", "--json"}, {"config", "default", "--cache"}, {"--help"}}) {
+    fake.errors.str("");
+    EXPECT_EQ(run(command), exit_failed) << command.front();
+    EXPECT_EQ(errors(),
+              "icbd: standard output could not be written: what stands there is not all\n");
+  }
+  EXPECT_EQ(run({"drop", "win11@1"}), exit_refused) << "the first thing that went wrong";
+}
+
 TEST_F(CliTest, AnAnswerOfAnotherFormIsAnErrorNotACrash) {
   server.on("GET /api/images", {{"images", {{{"name", 7}}}}});
   EXPECT_EQ(run({"list"}), exit_failed);

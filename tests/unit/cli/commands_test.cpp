@@ -213,12 +213,25 @@ TEST_F(CommandsTest, ADryRunDropsNothing) {
   json held = version(1, "complete");
   held["holds"] = {{{"kind", "open"}, {"detail", "2 files"}}};
   server.on("GET /api/images/win11/versions/1", held);
-  server.on("GET /api/images/win11/versions/2", version(2, "complete"));
+  json free = version(2, "complete");
+  free["holds"] = json::array();
+  server.on("GET /api/images/win11/versions/2", free);
   EXPECT_EQ(run({"drop", "--dry-run", "win11@2"}), exit_done);
   EXPECT_EQ(out(), "would drop win11@2, complete (3.0 MiB of data)\n");
   EXPECT_EQ(run({"drop", "--dry-run", "win11@1"}), exit_refused);
   EXPECT_EQ(errors(), "icbd: win11@1 is held (open: 2 files)\n");
   EXPECT_THAT(server.requests(), ::testing::Each(::testing::StartsWith("GET ")));
+}
+
+TEST_F(CommandsTest, ADryRunOfADropFailsWhereTheDropWould) {
+  server.on("GET /api/images/win11/versions/1", version(1, "remote"));
+  EXPECT_EQ(run({"drop", "--dry-run", "win11@1"}), exit_not_found);
+  EXPECT_EQ(errors(), "icbd: nothing of win11@1 is here\n");
+  // A master's answer.
+  server.on("GET /api/images/win11/versions/2", version(2, "complete"));
+  EXPECT_EQ(run({"drop", "--dry-run", "win11@2"}), exit_failed);
+  EXPECT_THAT(errors(), HasSubstr("icbd: the server is no cache: a master drops nothing\n"));
+  EXPECT_EQ(out(), "");
 }
 
 TEST_F(CommandsTest, NothingIsDroppedIfOneOfTheWordsIsNoVersion) {
@@ -234,6 +247,57 @@ TEST_F(CommandsTest, PinsWithAReason) {
   server.on("DELETE /api/images/win11/versions/3/pin", version(3, "complete"));
   EXPECT_EQ(run({"unpin", "win11@3"}), exit_done);
   EXPECT_THAT(out(), HasSubstr("win11@3 is pinned no longer\n"));
+}
+
+// --- upgrade -------------------------------------------------------------------------------------
+
+struct UpgradeCommandTest : CommandsTest {
+  void SetUp() override {
+    server.on("GET /api/status", status(1, nullptr));
+    server.on("POST /api/upgrade", {{"accepted", true}});
+  }
+  static json status(unsigned starts, const json& last_end) {
+    return {{"version", "0.1.0"},
+            {"worker",
+             {{"process", 100 + starts},
+              {"starts", starts},
+              {"last_end", last_end},
+              {"upgrade_failures", 0},
+              {"upgrade_failure", nullptr}}}};
+  }
+  // What the status says when the command looks for the next worker.
+  int upgrade_to(const json& later) {
+    fake.on_pause = [this, later] {
+      server.on("GET /api/status", later);
+      return true;
+    };
+    return run({"upgrade"});
+  }
+};
+
+TEST_F(UpgradeCommandTest, EndsWhenTheNextWorkerHasTakenOver) {
+  EXPECT_EQ(upgrade_to(status(2, "it handed over")), exit_done);
+  EXPECT_EQ(out(), "icbd 0.1.0 (process 102) has taken over from 0.1.0 (process 101)\n");
+}
+
+// The server answers all the time: 3 would have scripts try again.
+TEST_F(UpgradeCommandTest, AProgramThatDoesNotComeUpIsAFailureAndNoServerThatIsAway) {
+  json unprepared = status(1, nullptr);
+  unprepared["worker"]["upgrade_failures"] = 1;
+  unprepared["worker"]["upgrade_failure"] = "it ended with code 1";
+  EXPECT_EQ(upgrade_to(unprepared), exit_failed);
+  EXPECT_EQ(errors(), "icbd: the upgrade failed: it ended with code 1; icbd 0.1.0 goes on\n");
+}
+
+TEST_F(UpgradeCommandTest, AProgramThatIsTakenBackIsAFailureToo) {
+  EXPECT_EQ(upgrade_to(status(3, "the upgrade failed: it ended with code 2")), exit_failed);
+  EXPECT_EQ(errors(), "icbd: the upgrade failed: it ended with code 2; icbd 0.1.0 goes on\n");
+}
+
+TEST_F(UpgradeCommandTest, AWorkerThatDiesMeanwhileHasNotHandedOver) {
+  EXPECT_EQ(upgrade_to(status(2, "it was ended by signal 11 (SEGV)")), exit_failed);
+  EXPECT_EQ(out(), "");
+  EXPECT_THAT(errors(), HasSubstr("the worker did not hand over: it was ended by signal 11"));
 }
 
 // --- tag, subscribe, verify ----------------------------------------------------------------------

@@ -108,6 +108,20 @@ TEST_F(DoctorTest, AKernelThatIsTooOldIsBadAndAnOlderOneIsANote) {
   EXPECT_EQ(verdict_on(check_machine(machine), "FUSE"), Verdict::bad);
 }
 
+TEST_F(DoctorTest, IoUringThatNobodyMayUseCostsAMasterSpeed) {
+  for (const char* allowed : {"0\n", "1\n"}) {
+    write("proc/sys/kernel/io_uring_disabled", allowed);
+    EXPECT_EQ(verdict_on(check_machine(look_at_machine(root)), "io_uring"), Verdict::good);
+  }
+  write("proc/sys/kernel/io_uring_disabled", "2\n");
+  const auto findings = check_machine(look_at_machine(root));
+  const auto found = std::ranges::find(findings, "io_uring", &Finding::subject);
+  ASSERT_NE(found, findings.end());
+  EXPECT_EQ(found->verdict, Verdict::note);
+  EXPECT_THAT(found->cost, HasSubstr("a master reads for its caches"));
+  EXPECT_THAT(found->advice, HasSubstr("kernel.io_uring_disabled=0"));
+}
+
 TEST_F(DoctorTest, JudgesTheRepositorysFilesystem) {
   auto mount = find_mount(root, repository());
   auto btrfs = look_at_btrfs(root, *mount);

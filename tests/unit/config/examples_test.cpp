@@ -2,6 +2,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "icbd/base/file.h"
+
 #include "keys.h"
 
 namespace icbd::config {
@@ -36,6 +38,26 @@ TEST(Examples, SayTheDefaults) {
   Cache cache;
   cache.repository = "/srv/icbd";
   EXPECT_EQ(parse_cache(example_cache(), "example").value(), cache);
+}
+
+// "A cache can change `a.b`, … while it runs, a master `c.d`."
+template <typename Configuration>
+void expect_reloadable_keys(const std::string& said) {
+  Configuration configuration;
+  for (const Key& key : keys_of(configuration)) {
+    const std::string name = fmt::format("`{}.{}`", key.table, key.name);
+    EXPECT_EQ(said.find(name) != std::string::npos, key.reloadable) << name;
+  }
+}
+
+TEST(Operations, SaysWhatChangesWithoutARestart) {
+  const Bytes document = read_file(ICBD_OPERATIONS, 1u << 20).value();
+  const std::string text(as_text(document));
+  const std::size_t cache = text.find("A cache can change"), master = text.find("a master", cache),
+                    end = text.find('\n', cache);
+  ASSERT_TRUE(cache < master && master < end && end != std::string::npos);
+  expect_reloadable_keys<Cache>(text.substr(cache, master - cache));
+  expect_reloadable_keys<Master>(text.substr(master, end - master));
 }
 
 }  // namespace

@@ -339,8 +339,6 @@ class Holder {
   void reload() {
     reload_asked_ = phase_ != Phase::serving;
     if (!reload_asked_) ::kill(worker_.process, SIGHUP);
-    // It has read the configuration as it was.
-    if (!upgrading_) discard_standby();
   }
 
   void stop() {

@@ -15,8 +15,8 @@
 //   X_UNMOUNT=PATH   to be unmounted in the end; empty: nothing any more
 //   X_UPGRADE=PATH   replace the worker by one of that program; empty: of its own, as installed now
 // SIGTERM and SIGINT go on to it as SIGTERM, SIGHUP when it is ready; SIGUSR2 asks it to hand over.
-// To the holder, SIGUSR2 means X_UPGRADE= with nothing behind it; SIGHUP also has the one that
-// stands by replaced, because it has read the configuration.
+// To the holder, SIGUSR2 means X_UPGRADE= with nothing behind it. The one that stands by hears of
+// none of them: what may change until its turn comes it reads then.
 //
 // When the worker ends:
 //   0            the holder ends with 0

@@ -177,6 +177,13 @@ std::vector<Refusal> Replicator::refusals() const {
   return all;
 }
 
+std::string Replicator::obstacle(VersionSerial serial) const {
+  const std::lock_guard lock(mutex_);
+  if (const auto found = refused_.find(serial); found != refused_.end())
+    return found->second.message();
+  return source_status_.reachable ? std::string() : source_status_.error;
+}
+
 std::vector<std::shared_ptr<Arrival>> Replicator::open_arrivals() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Arrival>> arrivals;

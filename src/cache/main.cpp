@@ -5,12 +5,15 @@
 #include <unistd.h>
 
 #include <csignal>
+#include <filesystem>
 
 #include "icbd/base/digest.h"
 #include "icbd/cache/cache.h"
 #include "icbd/config/config.h"
 #include "icbd/config/daemon.h"
 #include "icbd/holder/holder.h"
+
+#include "kept_configuration.h"
 
 using namespace icbd;
 
@@ -25,7 +28,7 @@ config::Service service_of(cache::Cache& cache, const config::DaemonArguments& a
                                 config::source_of(configuration)),
           .healthy = [&cache] { return cache.healthy(); },
           .reload = config::reloader<config::Cache>(
-              arguments, config::load_cache, configuration, logger,
+              arguments, held ? cache::load_again : config::load_cache, configuration, logger,
               [&cache](const config::Cache& changed) { cache.reconfigure(changed); }),
           .hands_over = held};
 }
@@ -51,18 +54,30 @@ int serve(const config::DaemonArguments& arguments, const config::Cache& configu
                 : config::complain(arguments, config::exit_failed, served.error());
 }
 
-// This process does the work, or holds the one that does.
-int run(const config::DaemonArguments& arguments, const config::Cache& configuration,
-        const Logger& logger, std::vector<std::string> words) {
-  if (const auto holder = holder::Channel::open()) {
-    ::prctl(PR_SET_NAME, "icbd-worker");
-    // What takes time and needs nothing of the worker before: the first digest loads OpenSSL.
-    static_cast<void>(sha256({}));
-    auto turn = holder->wait();
-    if (!turn) return config::exit_done;
-    return serve(arguments, configuration, logger,
-                 {.holder = holder.get(), .turn = std::move(*turn)});
-  }
+// What the holder starts.
+int work(const config::DaemonArguments& arguments, holder::Channel& holder) {
+  ::prctl(PR_SET_NAME, "icbd-worker");
+  // What takes time and needs nothing of the worker before: the first digest loads OpenSSL.
+  static_cast<void>(sha256({}));
+  auto turn = holder.wait();
+  if (!turn) return config::exit_done;
+  config::Continuation continuation;
+  return config::run_daemon(
+      arguments,
+      [&](const std::filesystem::path&, config::Settings) -> Result<config::Cache> {
+        ICBD_ASSIGN(continuation, cache::load_for_turn(*turn, arguments));
+        return continuation.configuration;
+      },
+      [&](const config::Cache& configuration, const Logger& logger) {
+        cache::log_continuation(continuation, logger);
+        return serve(arguments, configuration, logger,
+                     {.holder = &holder, .turn = std::move(*turn)});
+      });
+}
+
+// This process holds the one that does the work, or does it.
+int hold(const config::DaemonArguments& arguments, const config::Cache& configuration,
+         const Logger& logger, std::vector<std::string> words) {
   if (!configuration.holder) return serve(arguments, configuration, logger, {});
   const auto ended = holder::run(
       {.arguments = std::move(words), .logger = logger, .silence = configuration.worker_timeout});
@@ -79,8 +94,9 @@ int main(int argc, char** argv) {
            "Shows every version of every image of a master, and fetches them as they are read.",
        .example = config::example_cache()});
   if (!arguments) return arguments.error();
+  if (const auto holder = holder::Channel::open()) return work(*arguments, *holder);
   return config::run_daemon(*arguments, config::load_cache,
                             [&](const config::Cache& configuration, const Logger& logger) {
-                              return run(*arguments, configuration, logger, {argv, argv + argc});
+                              return hold(*arguments, configuration, logger, {argv, argv + argc});
                             });
 }

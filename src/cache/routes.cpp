@@ -47,6 +47,13 @@ json to_json(const replicator::ArrivalProgress& progress) {
   return object;
 }
 
+// Only if there is one: most remote versions are not here because nobody wants them.
+void add_obstacle(const Subjects& subjects, const catalog::Version& version, json& object) {
+  std::string obstacle = subjects.puller != nullptr ? subjects.puller->obstacle(version)
+                                                    : subjects.replicator.obstacle(version.serial);
+  if (!obstacle.empty()) object["obstacle"] = std::move(obstacle);
+}
+
 rest::CatalogReader reader_of(const Subjects& subjects) {
   replicator::Replicator& replicator = subjects.replicator;
   return {
@@ -65,7 +72,8 @@ rest::CatalogReader reader_of(const Subjects& subjects) {
       },
       .extend =
           [subjects](const catalog::Version& version, json& object) {
-            if (version.state == catalog::VersionState::remote) return;
+            if (version.state == catalog::VersionState::remote)
+              return add_obstacle(subjects, version, object);
             json holds = json::array();
             for (const replicator::Hold& hold : holds_of(subjects, version.serial))
               holds.push_back(cache::to_json(hold));

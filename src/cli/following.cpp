@@ -27,6 +27,12 @@ Progress read_progress(const json& version) {
   return progress;
 }
 
+// What keeps it from arriving; before it begins to, under another name.
+std::string failure_of(const json& version) {
+  const std::string failure = text(object_in(version, "progress"), "failure");
+  return failure.empty() ? text(version, "obstacle") : failure;
+}
+
 class Following {
  public:
   Following(const rest::HttpClient& server, const Terminal& terminal, VersionWords words,
@@ -58,7 +64,7 @@ class Following {
   Clock::Duration elapsed() const { return terminal_.clock.now() - started_; }
 
   void show(const json& version) {
-    const std::string failure = text(object_in(version, "progress"), "failure");
+    const std::string failure = failure_of(version);
     if (failure != failure_ && !failure.empty()) {
       if (bar_) bar_->finish();
       terminal_.errors << fmt::format("icbd: {}: {}\n", words_.name(), failure);

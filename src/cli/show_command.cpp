@@ -49,6 +49,7 @@ std::string describe_version(const json& version, bool colours) {
   lines.add("version", version_name(version));
   lines.add("state", paint(state.text, state.style, colours));
   lines.add("progress", describe_progress(object_in(version, "progress")));
+  lines.add("obstacle", text(version, "obstacle"));
   lines.add("tags", tags_of_version(version));
   lines.add("message", text(version, "message"));
   lines.add("published", text(version, "published"));

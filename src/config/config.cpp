@@ -12,16 +12,6 @@
 namespace icbd::config {
 namespace {
 
-// Far more than every key with its comments; a device or a disk image is not read.
-constexpr std::size_t file_length_max = 1024 * 1024;
-
-Result<std::string> read_text(const std::filesystem::path& file) {
-  if (file.empty()) return std::string();
-  const auto content = icbd::read_file(file, file_length_max);
-  if (!content) return std::unexpected(content.error().with_context("configuration"));
-  return std::string(as_text(*content));
-}
-
 template <typename Configuration>
 Result<Configuration> parse(std::string_view text, const std::string& name, Settings settings) {
   Configuration configuration;
@@ -110,6 +100,13 @@ Result<Setting> parse_setting(std::string_view text) {
                  .name = std::move(name)};
 }
 
+Result<std::string> read_text(const std::filesystem::path& file) {
+  if (file.empty()) return std::string();
+  const auto content = icbd::read_file(file, text_length_max);
+  if (!content) return std::unexpected(content.error().with_context("configuration"));
+  return std::string(as_text(*content));
+}
+
 Result<Master> load_master(const std::filesystem::path& file, Settings settings) {
   ICBD_ASSIGN(const std::string text, read_text(file));
   return parse_master(text, file.string(), settings);
@@ -139,6 +136,27 @@ Result<Cache> parse_cache(std::string_view text, const std::string& name, Settin
   ICBD_TRY(check_apart(name, cache.repository, cache.mountpoint));
   ICBD_TRY(check_source(name, cache));
   return cache;
+}
+
+Result<Continuation> continue_cache(const KeptTexts& kept, const std::filesystem::path& file,
+                                    Settings settings) {
+  const std::string kept_name = fmt::format("{}, as it was before", file.string());
+  ICBD_ASSIGN(const Cache first, parse_cache(kept.first, kept_name, settings));
+  auto text = read_text(file);
+  auto now = text ? parse_cache(*text, file.string(), settings)
+                  : Result<Cache>(std::unexpected(text.error()));
+  std::optional<Error> error;
+  if (!now) {
+    error = std::move(now).error();
+    text = kept.last;
+    now = parse_cache(kept.last, kept_name, settings);
+    ICBD_TRY(now);
+  }
+  Reload<Cache> plan = plan_reload(first, *now);
+  return Continuation{.configuration = std::move(plan.effective),
+                      .last = std::move(*text),
+                      .deferred = std::move(plan.deferred),
+                      .error = std::move(error)};
 }
 
 }  // namespace icbd::config

@@ -121,7 +121,7 @@ class Holder {
     if (started) return;
     options_.logger->error("{}", started.error().message());
     // One that is there but has died meanwhile is found dead; without one, nothing is left to do.
-    if (!worker_.exists()) exit_code_ = 1;
+    if (!worker_.exists()) exit_code_ = gave_up;
   }
 
   void keep_one_standing_by() {
@@ -189,7 +189,7 @@ class Holder {
     if (upgrading_) upgrade_failed("the worker died before it could hand over");
     if (failures_ >= most_failures) {
       options_.logger->error("{} workers in a row did not come up: giving up", failures_);
-      exit_code_ = 1;
+      exit_code_ = gave_up;
     } else if (failures_ < 2) {
       go_on();
     } else {
@@ -339,8 +339,6 @@ class Holder {
   void reload() {
     reload_asked_ = phase_ != Phase::serving;
     if (!reload_asked_) ::kill(worker_.process, SIGHUP);
-    // It has read the configuration as it was.
-    if (!upgrading_) discard_standby();
   }
 
   void stop() {

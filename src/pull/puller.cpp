@@ -509,6 +509,21 @@ std::optional<ImageStatus> Puller::image(const std::string& name) const {
   return state.describe(name, image->second, here->second);
 }
 
+// Why the last attempt failed is said also during the next one: it may fail for the same reason.
+std::string Puller::obstacle(const Version& version) const {
+  const State& state = *state_;
+  const std::lock_guard lock(state.mutex);
+  if (!state.reachable) return state.error;
+  const Uuid& identity = version.facts.uuid;
+  if (const auto attempt = state.attempts.find(identity); attempt != state.attempts.end())
+    return attempt->second.error;
+  const auto image = state.images.find(version.facts.image);
+  if (image == state.images.end() || !image->second.listed) return {};
+  const std::vector<Snapshot>& there = image->second.listing.snapshots;
+  if (std::ranges::find(there, identity, &Snapshot::identity) != there.end()) return {};
+  return fmt::format("{} does not have that snapshot any more", state.machine.address());
+}
+
 bool Puller::needs(VersionSerial serial) const {
   const std::lock_guard lock(state_->mutex);
   return std::ranges::any_of(state_->active,

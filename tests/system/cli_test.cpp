@@ -68,6 +68,23 @@ TEST_F(CliSystemTest, PullPinDropAndWhatHoldsIt) {
   EXPECT_EQ(site->state("win11", 1), "remote");
 }
 
+TEST_F(CliSystemTest, WhoWaitsForAVersionThatIsRefusedIsToldWhy) {
+  change("chmod 4755 motd");
+  ASSERT_DONE(site->publish("win11"));
+  ASSERT_DONE(site->stop_cache());
+  site->set_cache_settings({"policy.setuid=false"});
+  ASSERT_DONE(site->start_cache());
+  ASSERT_DONE(site->wait_until_listed("win11", 3));
+  expect_done(on_cache({"pull", "win11@3", "--no-wait"}), "is being pulled");
+  ASSERT_DONE(Site::wait_until(
+      [&] { return on_cache({"show", "win11@3"}).output.contains("obstacle"); }, "the refusal"));
+  const auto waited = on_cache({"wait", "win11@3", "--timeout", "0.1"});
+  EXPECT_NE(waited.exit_code, 0);
+  EXPECT_THAT(waited.output, HasSubstr("icbd: win11@3: "));
+  EXPECT_THAT(waited.output, HasSubstr("setuid"));
+  expect_done(on_cache({"pull", "win11@2"}), "win11@2 is complete");
+}
+
 TEST_F(CliSystemTest, ASubscriptionFetchesTheLatest) {
   expect_done(on_cache({"subscribe", "win11", "--latest", "1"}), "subscribed to win11, latest 1");
   expect_done(on_cache({"wait", "win11", "--timeout", "60"}), "win11@2 is complete");

@@ -120,6 +120,20 @@ class HolderTest : public SiteTest {
         "the worker to answer"));
   }
 
+  std::filesystem::path configuration() const { return site->folder() / "cache.toml"; }
+  // Files are read by the kernel and by the cache, from their beginning and anew.
+  void add_readers(Readers& readers, const Known& disk, const std::vector<Known>& files) const {
+    add_held_reader(readers, disk, 0);
+    add_held_reader(readers, disk, O_DIRECT);
+    add_opening_reader(readers, files);
+    add_looking_reader(readers, files);
+  }
+  void expect_logged(const std::string& text) {
+    ASSERT_DONE(Site::wait_until(
+        [&] { return site->cache().error_output().find(text) != std::string::npos; },
+        "the log to say: " + text));
+  }
+
   void expect_no_errors(Readers& readers) {
     readers.stop();
     for (const std::string& error : readers.errors()) ADD_FAILURE() << error;
@@ -284,6 +298,54 @@ TEST_F(HolderTest, SaysHowTheWorkerBeforeEnded) {
             std::string::npos);
 }
 
+// The file is somebody's work in progress, and the worker dies meanwhile, again and again.
+TEST_F(HolderTest, AnErrorInTheConfigurationIsNotSeenByReaders) {
+  complete_version(1);
+  const Known disk = known(1, "disk.raw");
+  const std::vector<Known> files = small_files(1);
+  Readers readers;
+  add_readers(readers, disk, files);
+  ASSERT_DONE(write_file(configuration(), as_bytes("[repository\npath = ")));
+  ASSERT_DONE(site->cache().signal(SIGHUP));
+  expect_logged("nothing was reloaded: " + configuration().string() + ":1: ");
+  kill_serving_workers(3);
+  expect_alive();
+  expect_no_errors(readers);
+  expect_logged("the configuration has an error, and goes on as it was: " +
+                configuration().string() + ":1: ");
+  EXPECT_EQ(site->ask_cache("/api/status").value().at("worker").at("starts"), 4)
+      << "each of them came up";
+}
+
+// Numbers that the kernel remembers mean something in one repository alone.
+TEST_F(HolderTest, AMountGoesOnWithTheRepositoryThatItBeganWith) {
+  complete_version(1);
+  const Known disk = known(1, "disk.raw");
+  const std::vector<Known> files = small_files(1);
+  const auto repository = [&] {
+    return site->ask_cache("/api/status").value().at("repository").at("path").get<std::string>();
+  };
+  const std::string own = repository();
+  Readers readers;
+  add_readers(readers, disk, files);
+  const auto text = read_file(configuration(), 1u << 20);
+  ASSERT_DONE(text);
+  std::string other(as_text(*text));
+  std::filesystem::create_directory(site->cache_root() / "other");
+  other.replace(other.find(own), own.size(), (site->cache_root() / "other").string());
+  ASSERT_DONE(write_file(configuration(), as_bytes(other + "timeout = 7\n")));
+  kill_serving_workers(3);
+  expect_alive();
+  expect_no_errors(readers);
+  EXPECT_EQ(repository(), own);
+  expect_logged(
+      "[repository] path is different in the configuration, and changes only with a "
+      "restart");
+  // What can change is in force already.
+  ASSERT_DONE(site->cache().signal(SIGHUP));
+  expect_logged("configuration read again; changed: nothing");
+}
+
 TEST_F(HolderTest, WhatTheKernelRemembersFollowsTheCatalogAfterAKill) {
   complete_version(1);
   const auto names = [&] {
@@ -420,6 +482,12 @@ TEST_F(UpgradeTest, AProgramThatDoesNotComeUpIsTakenBack) {
                 "the new program did not come up: it ended with code 1; the one before goes on"),
             std::string::npos);
   expect_no_errors(readers);
+}
+
+TEST_F(UpgradeTest, TheNextWorkerGoesOnAlsoWhileTheConfigurationHasAnError) {
+  ASSERT_DONE(write_file(configuration(), as_bytes("[repository\npath = ")));
+  ASSERT_DONE(upgrade(std::string(ICBD_PROGRAMS) + "/icbd-cache"));
+  EXPECT_EQ(status().at("worker").at("last_end"), "it handed over");
 }
 
 TEST_F(UpgradeTest, WhatCannotBeExecutedIsRefusedAtOnce) {

@@ -191,6 +191,18 @@ TEST_F(PullTest, AVersionThatIsNotHereFailsToBeReadAndIsPulledByHand) {
   EXPECT_THAT(read->output, HasSubstr("Input/output error"));
   EXPECT_THAT(icbd({"pull", "win11@1"}), HasSubstr("win11@1 is complete"));
   expect_equal_in_view(1, "monday");
+
+  // Dropped again, and deleted there too: nobody has it any more, and who asks for it is told.
+  EXPECT_THAT(icbd({"pull", "--cancel", "win11@1"}), HasSubstr("not pulled any longer"));
+  ASSERT_DONE(Site::wait_until(
+      [&] { return icbd({"drop", "win11@1"}).find("dropped win11@1") != std::string::npos; },
+      "the drop"));
+  on_the_machine("btrfs -q subvolume delete snapshots/win11/monday");
+  icbd({"pull", "win11@1", "--no-wait"});
+  const std::string gone = " does not have that snapshot any more";
+  ASSERT_DONE(Site::wait_until(
+      [&] { return icbd({"show", "win11@1"}).find(gone) != std::string::npos; }, "the reason"));
+  EXPECT_THAT(icbd({"wait", "win11@1", "--timeout", "0.1"}), HasSubstr(gone));
 }
 
 TEST_F(PullTest, ARepositoryHasOneKindOfSource) {

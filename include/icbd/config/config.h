@@ -106,6 +106,10 @@ Result<Cache> load_cache(const std::filesystem::path& file, Settings settings = 
 // The same from text; `name` stands for the file in errors.
 Result<Master> parse_master(std::string_view text, const std::string& name, Settings settings = {});
 Result<Cache> parse_cache(std::string_view text, const std::string& name, Settings settings = {});
+// A file as it is, to be parsed later; "" without one.
+Result<std::string> read_text(const std::filesystem::path& file);
+// Far more than every key with its comments; a device or a disk image is not read.
+inline constexpr std::size_t text_length_max = 1024 * 1024;
 
 // What becomes of a configuration that is read again while the daemon runs. Keys are named as in
 // "[log] level".
@@ -117,6 +121,26 @@ struct Reload {
 };
 Reload<Master> plan_reload(const Master& running, const Master& read_again);
 Reload<Cache> plan_reload(const Cache& running, const Cache& read_again);
+
+// What is remembered of the file while a mount lasts that several processes serve, one after
+// another.
+struct KeptTexts {
+  std::string first;  // what the mount began with
+  std::string last;   // what was last in force
+};
+// What the next process serves the mount with.
+struct Continuation {
+  Cache configuration;
+  std::string last;  // to be remembered from now on
+  // Keys that are different in the file: from the next mount on.
+  std::vector<std::string> deferred = {};
+  std::optional<Error> error = {};  // why the file as it is now is not looked at
+};
+// What cannot change while a cache runs is what the mount began with: ids that the kernel knows
+// mean something in that repository alone. What can change is as the file says now, or as it was
+// last if that has an error. Fails only if what was remembered cannot be read by this release.
+Result<Continuation> continue_cache(const KeptTexts& kept, const std::filesystem::path& file,
+                                    Settings settings = {});
 
 // A commented file with every key at its default.
 std::string_view example_master();

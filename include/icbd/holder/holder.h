@@ -15,14 +15,14 @@
 //   X_UNMOUNT=PATH   to be unmounted in the end; empty: nothing any more
 //   X_UPGRADE=PATH   replace the worker by one of that program; empty: of its own, as installed now
 // SIGTERM and SIGINT go on to it as SIGTERM, SIGHUP when it is ready; SIGUSR2 asks it to hand over.
-// To the holder, SIGUSR2 means X_UPGRADE= with nothing behind it; SIGHUP also has the one that
-// stands by replaced, because it has read the configuration.
+// To the holder, SIGUSR2 means X_UPGRADE= with nothing behind it. The one that stands by hears of
+// none of them: what may change until its turn comes it reads then.
 //
 // When the worker ends:
 //   0            the holder ends with 0
 //   otherwise    before it was ready for the first time, the holder ends with the same code; later
 //                the next one goes on at once, again and again; ones that die by themselves before
-//                they are ready, ten times in a row, end the holder with 1
+//                they are ready, ten times in a row, end the holder with gave_up
 #pragma once
 
 #include <chrono>
@@ -36,6 +36,10 @@
 #include "icbd/base/unique_fd.h"
 
 namespace icbd::holder {
+
+// An exit code of its own, so that a service manager can tell it from what did not start at all: to
+// begin anew, without what was kept, may help.
+inline constexpr int gave_up = 3;
 
 struct HolderOptions {
   std::vector<std::string> arguments;  // of the worker, its name first

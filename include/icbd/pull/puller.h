@@ -110,6 +110,8 @@ class Puller {
   PullerStatus status() const;
   // Of one image; nothing if it is not there, or was not looked at yet.
   std::optional<ImageStatus> image(const std::string& name) const;
+  // What keeps a version that was dropped from coming again, as far as is known; "" if nothing.
+  std::string obstacle(const catalog::Version& version) const;
   // Which versions a pull under way needs here.
   bool needs(VersionSerial serial) const;
 

@@ -171,6 +171,8 @@ class Replicator {
 
   std::vector<std::pair<catalog::Version, ArrivalProgress>> arriving() const;
   std::vector<Refusal> refusals() const;
+  // What keeps a version of which nothing is here from coming, as far as is known; "" if nothing.
+  std::string obstacle(VersionSerial serial) const;
   SourceStatus source_status() const;
 
  private:

@@ -162,6 +162,20 @@ TEST_F(CommandsTest, WhatKeepsAPullFromArrivingIsSaidOnce) {
   EXPECT_THAT(errors(), ::testing::StartsWith("icbd: win11@3: the disk is full\nicbd: interr"));
 }
 
+TEST_F(CommandsTest, WhatKeepsAPullFromBeginningIsSaidOnce) {
+  json refused = version(3, "remote");
+  refused["obstacle"] = "setuid files are forbidden by policy";
+  server.on("POST /api/images/win11/versions/3/pull", refused);
+  server.on("GET /api/images/win11/versions/3", refused);
+  int pauses = 0;
+  fake.on_pause = [&] { return ++pauses < 5; };
+  EXPECT_EQ(run({"pull", "win11@3"}), exit_interrupted);
+  EXPECT_THAT(errors(), ::testing::StartsWith(
+                            "icbd: win11@3: setuid files are forbidden by policy\nicbd: interr"));
+  EXPECT_EQ(run({"show", "win11@3"}), exit_done);
+  EXPECT_THAT(out(), HasSubstr("obstacle   setuid files are forbidden by policy\n"));
+}
+
 TEST_F(CommandsTest, APullCanBeLeftToItselfAndCalledOff) {
   server.on("POST /api/images/win11/versions/3/pull", version(3, "remote"));
   server.on("POST /api/images/win11/versions/3/unpull", version(3, "remote"));

@@ -313,6 +313,70 @@ TEST(Reload, OfWhatIsTheSameChangesNothing) {
   EXPECT_THAT(reload.deferred, ::testing::IsEmpty());
 }
 
+// A cache whose mount goes on in another process.
+class ContinuationTest : public ::testing::Test {
+ protected:
+  Result<Continuation> continue_with(std::string_view file, std::string_view last = first) {
+    EXPECT_TRUE(write_file(path_, as_bytes(file)));
+    return continue_cache({.first = std::string(first), .last = std::string(last)}, path_,
+                          settings_);
+  }
+
+  static constexpr std::string_view first =
+      "[repository]\npath = \"/srv/icbd\"\n[view]\ndirectories = [\"rw\"]\n"
+      "[fetch]\ntimeout = 3\n";
+  static constexpr std::string_view reloaded =
+      "[repository]\npath = \"/srv/icbd\"\n[fetch]\ntimeout = 7\n";
+  static constexpr std::string_view damaged = "[repository\npath = \"/srv/icbd\"\n";
+  const harness::TemporaryDirectory folder_ = harness::TemporaryDirectory::create().value();
+  const std::filesystem::path path_ = folder_.path() / "cache.toml";
+  const std::vector<Setting> settings_{parse_setting("node.name=rack-7").value()};
+};
+
+TEST_F(ContinuationTest, KeepsWhatTheMountBeganWithAndTakesWhatCanChange) {
+  const std::string file =
+      "[repository]\npath = \"/srv/other\"\n[view]\nmountpoint = \"/other\"\n"
+      "directories = [\"iso\", \"rw\"]\n[fetch]\ntimeout = 9\n";
+  const auto next = continue_with(file);
+  ASSERT_TRUE(next) << next.error().message();
+  Cache expected = parse_cache(first, "c", settings_).value();
+  expected.fetch_timeout = 9s;
+  EXPECT_EQ(next->configuration, expected);
+  EXPECT_EQ(next->configuration.node_name, "rack-7") << "of --set";
+  EXPECT_THAT(next->deferred, ::testing::UnorderedElementsAre(
+                                  "[repository] path", "[view] mountpoint", "[view] directories"));
+  EXPECT_FALSE(next->error);
+  EXPECT_EQ(next->last, file);
+}
+
+TEST_F(ContinuationTest, GoesOnAsItWasLastIfTheFileHasAnError) {
+  const auto next = continue_with(damaged, reloaded);
+  ASSERT_TRUE(next) << next.error().message();
+  Cache expected = parse_cache(first, "c", settings_).value();
+  expected.fetch_timeout = 7s;
+  EXPECT_EQ(next->configuration, expected);
+  ASSERT_TRUE(next->error);
+  EXPECT_THAT(next->error->message(), StartsWith(path_.string() + ":1: "));
+  EXPECT_EQ(next->last, reloaded) << "and the one after it, too";
+}
+
+TEST_F(ContinuationTest, GoesOnAsItWasLastWithoutTheFile) {
+  const auto next = continue_cache({.first = std::string(first), .last = std::string(reloaded)},
+                                   folder_.path() / "nowhere", settings_);
+  ASSERT_TRUE(next) << next.error().message();
+  EXPECT_EQ(next->configuration.fetch_timeout, 7s);
+  ASSERT_TRUE(next->error);
+  EXPECT_THAT(next->error->message(), HasSubstr("nowhere"));
+}
+
+// As one that was kept by a release which knew other keys.
+TEST_F(ContinuationTest, FailsIfWhatTheMountBeganWithIsNotUnderstood) {
+  const auto next =
+      continue_cache({.first = std::string(damaged), .last = std::string(first)}, path_, settings_);
+  ASSERT_FALSE(next);
+  EXPECT_THAT(next.error().message(), StartsWith(path_.string() + ", as it was before:1: "));
+}
+
 TEST(Config, SaysWhereTheSyntaxIsWrongAndWhy) {
   const std::string unterminated = cache_error("[view]\nmountpoint = \"/x");
   EXPECT_THAT(unterminated, StartsWith("cache.toml:4: "));

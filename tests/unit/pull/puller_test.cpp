@@ -336,6 +336,32 @@ TEST_F(PullerTest, ASnapshotThatIsGoneWhenItsTurnComesIsLeftOut) {
   EXPECT_THAT(puller_->status().failed, IsEmpty());
 }
 
+TEST_F(PullerTest, WhatKeepsADroppedVersionFromComingAgainIsSaid) {
+  snapshot("monday", "mknod live/device c 1 3");
+  subscribe(1);
+  start();
+  wait_for_versions(1);
+  const catalog::Version dropped = versions().at(0);
+  EXPECT_EQ(puller_->obstacle(dropped), "");
+  puller_.reset();
+  ASSERT_TRUE(repository_->drop_version(dropped));
+  ASSERT_TRUE(repository_->catalog().set_pulled(dropped.serial, true));
+  PullerOptions strict = options();
+  strict.policy.allow_device_nodes = false;
+  start(strict);
+  const std::string refusal = failure();
+  EXPECT_THAT(refusal, HasSubstr("device"));
+  EXPECT_EQ(puller_->obstacle(dropped), refusal);
+  there("btrfs -q subvolume delete disk/monday");
+  puller_->look_now();
+  wait_for([&] { return puller_->obstacle(dropped) != refusal; }, "that it is known to be gone");
+  EXPECT_THAT(puller_->obstacle(dropped), HasSubstr("does not have that snapshot any more"));
+  server_->stop();
+  puller_->look_now();
+  wait_for([&] { return !puller_->status().reachable; }, "that it is away");
+  EXPECT_THAT(puller_->obstacle(dropped), HasSubstr("ssh to 127.0.0.1"));
+}
+
 TEST_F(PullerTest, WhatAPolicyForbidsIsRefusedAsAWholeAndSaid) {
   snapshot("monday", "mknod live/device c 1 3");
   subscribe(1);

@@ -94,12 +94,14 @@ TEST_F(ArrivalTest, AVersionWhoseShapesNeverFitIsRefusedWithTheReason) {
   const auto refusals = replicator_->refusals();
   ASSERT_EQ(refusals.size(), 1u);
   EXPECT_EQ(refusals.front().error.message(), version.error().message());
+  EXPECT_EQ(replicator_->obstacle(serial(1)), version.error().message());
   EXPECT_FALSE(std::filesystem::exists(cache_->staging_path("image", VersionNumber(1))));
   EXPECT_EQ(replicator_->find(serial(1))->state, catalog::VersionState::remote);
 
   source_->rewrite_shape = nullptr;
   ASSERT_DONE(open(1));
   EXPECT_TRUE(replicator_->refusals().empty());
+  EXPECT_EQ(replicator_->obstacle(serial(1)), "");
 }
 
 // Writes into the staging subvolume behind the replicator's back.

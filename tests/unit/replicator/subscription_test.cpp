@@ -86,6 +86,8 @@ TEST_F(SubscriptionTest, GoesOnWhenTheMasterIsBack) {
   ASSERT_DONE(replicator_->subscribe({.image = "image", .latest = 1}));
   wait_until([&] { return !replicator_->source_status().reachable; }, "the loss is not noticed");
   EXPECT_EQ(phase(1), "remote");
+  EXPECT_EQ(replicator_->obstacle(serial(1)), replicator_->source_status().error);
+  EXPECT_NE(replicator_->obstacle(serial(1)), "");
   source_->set_away(false);
   wait_until_complete(1);
 }

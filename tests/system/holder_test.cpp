@@ -486,7 +486,7 @@ TEST_F(UpgradeTest, AProgramThatDoesNotComeUpIsTakenBack) {
 
 TEST_F(UpgradeTest, TheNextWorkerGoesOnAlsoWhileTheConfigurationHasAnError) {
   ASSERT_DONE(write_file(configuration(), as_bytes("[repository\npath = ")));
-  ASSERT_DONE(upgrade(std::string(ICBD_PROGRAMS) + "/icbd-cache"));
+  ASSERT_DONE(upgrade(installed().string()));
   EXPECT_EQ(status().at("worker").at("last_end"), "it handed over");
 }
 

@@ -144,7 +144,8 @@ void make_unreadable(const std::filesystem::path& file, std::uint64_t offset) {
       block=$(filefrag -v -b4096 '{0}' | tr -d .: | awk -v at={1} \
         '$1 ~ /^[0-9]+$/ && at >= $2 && at <= $3 {{ print $4 + at - $2; exit }}')
       device=$(findmnt -n -o SOURCE -T '{0}')
-      at=$(btrfs-map-logical -l $((block * 4096)) "$device" | sed -n 's/.*physical \([0-9]*\) .*/\1/p')
+      at=$(btrfs-map-logical -l $((block * 4096)) "$device" |
+        sed -n 's/.*physical \([0-9]*\) .*/\1/p')
       head -c 4096 /dev/urandom | dd of="$device" oflag=direct,seek_bytes seek="$at" conv=notrunc \
         bs=4096 iflag=fullblock status=none
       dd if='{0}' iflag=nocache count=0 status=none

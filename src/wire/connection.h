@@ -1,8 +1,8 @@
 // The asking side of one connection: requests go out, replies come back to whoever asked.
 //
 // Lifecycle: make() starts the reader thread, greet() exchanges hello; ask() any number of times
-// from any thread; the first failure, or close(), ends the connection for good, and the owner makes a
-// new one. Kept alive by its Replies.
+// from any thread; the first failure, or close(), ends the connection for good, and the owner makes
+// a new one. Kept alive by its Replies.
 // Threads: the reader thread receives frames and puts each into the queue of the request it
 // answers; it runs no code of the caller. A queue holds reply_queue_bytes: beyond that the reader
 // waits for its caller, because the protocol has no other way to slow down one reply.

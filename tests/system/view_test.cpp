@@ -97,12 +97,14 @@ TEST_F(ViewTest, IsReadOnlyAndOneFileHasOneInodeNumber) {
   EXPECT_NE(complete.st_ino, other.st_ino);
 }
 
-// The master is stopped (not ended), so that connections stand and nothing comes.
+// The master is stopped (not ended), so that connections stand and nothing comes. Nothing is fetched
+// in the background: what bulk had brought before that would keep no reader waiting.
 TEST_F(ViewTest, ParkedReadersHoldNoThreadAndCanBeInterrupted) {
   change("head -c 100M /dev/urandom > parked; head -c 1M /dev/urandom > ready");
   ASSERT_DONE(site->publish("first"));
   ASSERT_DONE(site->publish("second"));
-  ASSERT_DONE(site->start_cache("timeout = 300\noffline_after = 300\n"));
+  ASSERT_DONE(
+      site->start_cache("timeout = 300\noffline_after = 300\nfill = \"demand-only\"\n"));
   expect_equal_through_view("first", 1);
   ASSERT_DONE(site->wait_until_complete("first", 1));
   // Looked into, so that its shape is here; not read.

@@ -17,27 +17,20 @@
 namespace icbd::btrfs {
 namespace {
 
-// An extent that begins this far before the window may still reach into it: what is written at once
-// has at most this (BTRFS_MAX_EXTENT_SIZE, fs/btrfs/fs.h) ...
-constexpr std::uint64_t longest_written = std::uint64_t{128} * 1024 * 1024;
-// ... and what fallocate(2) reserved and somebody has written since has 256 MiB
-// (__btrfs_prealloc_file_range, fs/btrfs/inode.c). Looked for only where there seems to be a hole,
-// because it may be many items; and farther back than kernels of today need.
-constexpr std::uint64_t longest_reserved = std::uint64_t{1024} * 1024 * 1024;
+// An extent that begins this far before the window may still reach into it. What is written at once
+// has at most 128 MiB (BTRFS_MAX_EXTENT_SIZE, fs/btrfs/fs.h), but what fallocate(2) reserved and
+// somebody has written since has 256 MiB (__btrfs_prealloc_file_range, fs/btrfs/inode.c).
+constexpr std::uint64_t longest_extent = std::uint64_t{256} * 1024 * 1024;
 constexpr std::size_t buffer_size = 64 * 1024;
 
 class Layout {
  public:
   explicit Layout(ByteRange window) : window_(window), covered_(window.offset) {}
 
-  // Nothing that was added covers the first byte.
-  bool begins_with_hole() const { return begins_with_hole_; }
-
   // In the order of their offsets.
   void add(FileExtent extent) {
     const ByteRange part = intersect(extent.range, window_);
     if (part.empty() || part.offset < covered_) return;
-    if (part.offset == window_.offset) begins_with_hole_ = false;
     fill_hole(part.offset);
     extent.disk_offset += part.offset - extent.range.offset;
     extent.range = part;
@@ -72,7 +65,6 @@ class Layout {
 
   ByteRange window_;
   std::uint64_t covered_;
-  bool begins_with_hole_ = true;
   std::vector<FileExtent> extents_;
 };
 
@@ -112,14 +104,10 @@ Status for_each_item(int fd, InodeNumber inode, ByteRange window, std::uint64_t 
 
 Result<std::vector<FileExtent>> file_extents(int fd, InodeNumber inode, ByteRange window) {
   Layout layout(window);
-  const auto add = [&](std::uint64_t offset, std::span<const std::byte> item) {
-    layout.add(decode(offset, item));
-  };
-  ICBD_TRY(for_each_item(fd, inode, window, longest_written, add));
-  if (layout.begins_with_hole() && window.offset > longest_written) {
-    layout = Layout(window);
-    ICBD_TRY(for_each_item(fd, inode, window, longest_reserved, add));
-  }
+  ICBD_TRY(for_each_item(fd, inode, window, longest_extent,
+                         [&](std::uint64_t offset, std::span<const std::byte> item) {
+                           layout.add(decode(offset, item));
+                         }));
   return layout.take();
 }
 

@@ -1,11 +1,10 @@
 #include "icbd/wire/frame.h"
 
 #include <fmt/format.h>
-#include <xxhash.h>
 
 #include <algorithm>
-#include <memory>
 
+#include "icbd/base/fingerprint.h"
 #include "icbd/codec/codec.h"
 
 namespace icbd::wire {
@@ -18,13 +17,10 @@ std::uint64_t checksum(std::span<const std::byte, frame_header_size> header,
                        std::span<const ByteView> payload) {
   std::array<std::byte, frame_header_size> cleared{};
   std::ranges::copy(header.first<checksum_offset>(), cleared.begin());
-  const std::unique_ptr<XXH3_state_t, decltype(&XXH3_freeState)> state(XXH3_createState(),
-                                                                       &XXH3_freeState);
-  XXH3_64bits_reset(state.get());
-  XXH3_64bits_update(state.get(), cleared.data(), cleared.size());
-  for (const ByteView piece : payload)
-    if (!piece.empty()) XXH3_64bits_update(state.get(), piece.data(), piece.size());
-  return XXH3_64bits_digest(state.get());
+  FingerprintOfPieces sum;
+  sum.add(cleared);
+  for (const ByteView piece : payload) sum.add(piece);
+  return sum.value().value();
 }
 
 bool is_known(std::uint16_t type) {

@@ -4,7 +4,6 @@
 #include <pthread.h>
 
 #include <algorithm>
-#include <array>
 #include <optional>
 
 #include "icbd/base/limits.h"
@@ -12,20 +11,11 @@
 namespace icbd::source {
 namespace {
 
-// O_DIRECT: offsets, lengths and memory in units that suit every disk (open(2); BTRFS's own unit is
-// a sector of 4 KiB).
-constexpr std::uint64_t unit = 4096;
-// Of the smallest stretches, of those of a chunk, and of the longest. One that begins and ends
-// within sectors needs both of them whole.
-constexpr std::array buffer_bytes = {4 * unit, limits::chunk_size + 2 * unit,
-                                     DiskReader::stretch_max + 2 * unit};
-// Between reads, for the next ones: more than one request of a cache, a small part of the memory.
-constexpr std::size_t buffers_kept = 16;
 constexpr std::chrono::milliseconds idle{60'000};
 
 ByteRange aligned(ByteRange range) {
-  const std::uint64_t begin = range.offset / unit * unit;
-  const std::uint64_t end = (range.end() + unit - 1) / unit * unit;
+  const std::uint64_t begin = range.offset / sector * sector;
+  const std::uint64_t end = (range.end() + sector - 1) / sector * sector;
   return {begin, end - begin};
 }
 
@@ -44,12 +34,20 @@ Result<std::unique_ptr<DiskReader>> DiskReader::start(std::unique_ptr<uring::Que
 
 DiskReader::DiskReader(std::unique_ptr<uring::Queue> queue)
     : description_(queue->description()), queue_(std::move(queue)) {
-  for (const std::size_t size : buffer_bytes) pools_.emplace_back(size, buffers_kept);
+  RegisteredBuffers buffers;
+  // A limit on locked memory, or no ring: it only costs some time.
+  if (queue_->register_buffers(buffers.spans())) registered_ = std::move(buffers);
 }
 
-BufferPool::Buffer DiskReader::buffer_for(std::uint64_t length) {
-  const auto fits = [length](const BufferPool& pool) { return pool.size() >= length; };
-  return std::ranges::find_if(pools_, fits)->take();
+void DiskReader::take_buffer(Job& job) {
+  if (registered_ && job.aligned.length > limits::chunk_size + 2 * sector) {
+    if (auto taken = registered_->take()) {
+      job.buffer = {.owner = std::move(taken->owner), .bytes = taken->bytes};
+      job.registered = taken->number;
+      return;
+    }
+  }
+  job.buffer = buffers_.take(job.aligned.length);
 }
 
 DiskReader::~DiskReader() {
@@ -108,7 +106,7 @@ void DiskReader::begin_what_waits() {
       job = std::move(waiting_.front());
       waiting_.pop_front();
     }
-    job.buffer = buffer_for(job.aligned.length);
+    take_buffer(job);
     const uring::Token token = next_token_++;
     under_way_.emplace(token, std::move(job));
     continue_job(token);
@@ -120,8 +118,10 @@ void DiskReader::continue_job(uring::Token token) {
   Job& job = under_way_.at(token);
   const std::span<std::byte> rest =
       job.buffer.bytes.subspan(job.done, job.aligned.length - job.done);
-  const Status begun = queue_->begin(
-      token, {.fd = job.file->get(), .buffer = rest, .offset = job.aligned.offset + job.done});
+  const Status begun = queue_->begin(token, {.fd = job.file->get(),
+                                             .buffer = rest,
+                                             .offset = job.aligned.offset + job.done,
+                                             .registered = job.registered});
   if (begun) return;
   job.promise.set_value(std::unexpected(begun.error()));
   under_way_.erase(token);
@@ -143,7 +143,7 @@ void DiskReader::completed(const uring::Completion& completion) {
                                                job.aligned.offset + reached, job.range.end())));
     } else {
       job.reached = reached;
-      job.done = reached / unit * unit;  // the next read begins at a whole sector too
+      job.done = reached / sector * sector;  // the next read begins at a whole sector too
       return continue_job(completion.token);
     }
   }

@@ -7,31 +7,30 @@
 // and waits for what has. What was read lives as long as somebody holds it.
 // Guarantees: thread-safe. A stretch is delivered whole or not at all. Memory: for each stretch
 // that is being read or held by somebody, 16 KiB, 136 KiB or 1 MiB, the next that it fits into:
-// callers bound how much they hold.
+// callers bound how much they hold. The first of the longest are memory that the ring was told of.
 #pragma once
 
 #include <deque>
 #include <future>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <unordered_map>
-#include <vector>
 
-#include "icbd/base/buffer_pool.h"
 #include "icbd/base/bytes.h"
 #include "icbd/base/types.h"
 #include "icbd/base/unique_fd.h"
 #include "icbd/uring/queue.h"
 
+#include "registered_buffers.h"
+#include "stretch_buffers.h"
+
 namespace icbd::source {
 
 class DiskReader {
  public:
-  // The longest stretch of one read.
-  static constexpr std::uint64_t stretch_max = 1024 * 1024;
-
   struct Stretch {
     std::shared_ptr<const void> owner;
     ByteView bytes;
@@ -55,14 +54,15 @@ class DiskReader {
     ByteRange range;
     ByteRange aligned;  // what is read for it: whole sectors
     BufferPool::Buffer buffer = {};
-    std::uint64_t done = 0;     // bytes of `aligned`, whole sectors
-    std::uint64_t reached = 0;  // with what came of the next sector
+    std::optional<std::uint16_t> registered = {};  // its number among those
+    std::uint64_t done = 0;                        // bytes of `aligned`, whole sectors
+    std::uint64_t reached = 0;                     // with what came of the next sector
     std::promise<Result<Stretch>> promise = {};
   };
 
   explicit DiskReader(std::unique_ptr<uring::Queue> queue);
   void run(const std::stop_token& stop);
-  BufferPool::Buffer buffer_for(std::uint64_t length);
+  void take_buffer(Job& job);
   void begin_what_waits();
   void continue_job(uring::Token token);
   void completed(const uring::Completion& completion);
@@ -70,7 +70,8 @@ class DiskReader {
   static void deliver(Job& job);
 
   const std::string description_;
-  std::vector<BufferPool> pools_;  // smallest first
+  StretchBuffers buffers_;
+  std::optional<RegisteredBuffers> registered_;  // none if the queue takes none
   std::mutex mutex_;
   std::deque<Job> waiting_;  // guarded by mutex_
   bool closed_ = false;      // guarded by mutex_

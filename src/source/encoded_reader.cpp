@@ -41,7 +41,8 @@ void append_parts(std::span<const Extent> extents, ByteRange range, std::vector<
 // One stretch of a file.
 class Stretch {
  public:
-  Stretch(int fd, std::span<const Extent> extents) : fd_(fd), extents_(extents) {
+  Stretch(int fd, std::span<const Extent> extents, StretchBuffers& buffers)
+      : fd_(fd), extents_(extents), buffers_(buffers) {
     const std::uint64_t begin = extents.front().range.offset;
     range_ = {begin, extents.back().range.end() - begin};
   }
@@ -68,35 +69,34 @@ class Stretch {
  private:
   // None if it cannot be had so.
   Result<std::optional<EncodedExtent>> read_one(ByteRange held) {
-    if (buffer_.empty()) buffer_.resize(limits::extent_length);
-    const auto read = btrfs::encoded_read(fd_, held.offset, buffer_);
+    BufferPool::Buffer buffer = buffers_.take(limits::extent_length);
+    const auto read =
+        btrfs::encoded_read(fd_, held.offset, buffer.bytes.first(limits::extent_length));
     if (!read && read.error().code() == ErrorCode::unsupported) return std::nullopt;
     if (!read) return std::unexpected(read.error());
     // The list of extents is a moment older.
     if (read->compression == 0 || read->file_length != held.length ||
-        read->unencoded_length > limits::extent_length || read->length > buffer_.size())
+        read->unencoded_length > limits::extent_length || read->length > limits::extent_length)
       return std::nullopt;
-    auto data = std::make_shared<Bytes>(
-        buffer_.begin(), buffer_.begin() + static_cast<std::ptrdiff_t>(read->length));
     return EncodedExtent{.file = extents_.front().file,
                          .range = held,
                          .unencoded_offset = static_cast<std::uint32_t>(read->unencoded_offset),
                          .unencoded_length = static_cast<std::uint32_t>(read->unencoded_length),
                          .compression = read->compression,
-                         .owner = data,
-                         .data = *data};
+                         .owner = std::move(buffer.owner),
+                         .data = buffer.bytes.first(read->length)};
   }
 
   int fd_;
   std::span<const Extent> extents_;
   ByteRange range_;
-  Bytes buffer_;
+  StretchBuffers& buffers_;
 };
 
 }  // namespace
 
 Result<std::vector<Extent>> read_encoded(std::span<const ServedFile> files, OpenFiles& open_files,
-                                         std::span<const Extent> extents,
+                                         std::span<const Extent> extents, StretchBuffers& buffers,
                                          const Received& received) {
   std::vector<Extent> plain;
   while (!extents.empty()) {
@@ -106,7 +106,8 @@ Result<std::vector<Extent>> read_encoded(std::span<const ServedFile> files, Open
     // What is left is read past the page cache.
     ICBD_ASSIGN(const OpenFile opened,
                 open_files.open(run.front().file, file.path, file.size >= direct_file_min));
-    const Status read = Stretch(opened.cached->get(), run).read(file.size, received, plain);
+    const Status read =
+        Stretch(opened.cached->get(), run, buffers).read(file.size, received, plain);
     if (!read) return std::unexpected(read.error().with_context(fmt::format("\"{}\"", file.path)));
   }
   return plain;

@@ -10,6 +10,7 @@
 
 #include "extent_reader.h"
 #include "open_files.h"
+#include "stretch_buffers.h"
 
 namespace icbd::source {
 
@@ -18,7 +19,7 @@ namespace icbd::source {
 // what the file holds of it is left. The extents were checked.
 Result<std::vector<Extent>> read_encoded(
     std::span<const ServedFile> files, OpenFiles& open_files, std::span<const Extent> extents,
-    const std::function<Status(const EncodedExtent&)>& received);
+    StretchBuffers& buffers, const std::function<Status(const EncodedExtent&)>& received);
 
 // Where the compressed extent begins that `offset` lies in; `offset` if it lies in none.
 Result<std::uint64_t> encoded_border(const ServedFile& file, OpenFiles& open_files, FileIndex index,

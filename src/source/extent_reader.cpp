@@ -17,8 +17,6 @@
 namespace icbd::source {
 namespace {
 
-// Bytes of one read: enough for the disk, small enough to be held a few times over.
-constexpr std::uint64_t run_length_max = DiskReader::stretch_max;
 // Reads of one request that are under way together.
 constexpr std::size_t runs_ahead = 4;
 
@@ -36,7 +34,7 @@ std::size_t run_of(std::span<const Extent> extents) {
   for (; count < extents.size(); ++count) {
     const Extent& next = extents[count];
     if (next.file != first.file || next.range.offset != first.range.offset + length ||
-        length + next.range.length > run_length_max)
+        length + next.range.length > stretch_max)
       break;
     length += next.range.length;
   }
@@ -81,6 +79,13 @@ struct Run {
   }
 };
 
+// True if it is best left in the page cache.
+bool is_for_others_too(const ReadBy& read_by, FileIndex file, std::uint64_t offset) {
+  if (read_by.once == nullptr) return false;
+  const bool first = read_by.once->first(file, offset);
+  return !first && read_by.priority == Priority::shared_bulk;
+}
+
 Result<Run> begin_run(const ServedFile& file, OpenFiles& open_files,
                       std::span<const Extent> extents, const ReadBy& read_by) {
   Run run{.file = &file, .extents = extents};
@@ -90,27 +95,36 @@ Result<Run> begin_run(const ServedFile& file, OpenFiles& open_files,
   const ByteRange range = run.range();
   ICBD_ASSIGN(run.hole, is_hole(run.opened.cached->get(), range));
   if (!run.hole && past_cache && run.opened.direct && !is_cached(run.opened.cached->get(), range) &&
-      (read_by.once == nullptr || read_by.once->first(extents.front().file, range.offset)))
+      !is_for_others_too(read_by, extents.front().file, range.offset))
     run.on_its_way = read_by.disk->read(run.opened.direct, range);
   return run;
 }
 
-Result<DiskReader::Stretch> bytes_of(Run& run) {
+Result<DiskReader::Stretch> bytes_of(Run& run, StretchBuffers* buffers) {
   if (run.on_its_way.valid()) {
     auto stretch = run.on_its_way.get();
     if (stretch || stretch.error().code() != ErrorCode::cancelled) return stretch;
   }  // nobody reads past the page cache any more: through it, then
   const ByteRange range = run.range();
-  const auto bytes = std::make_shared_for_overwrite<std::byte[]>(range.length);
-  const std::span<std::byte> buffer(bytes.get(), range.length);
-  ICBD_TRY(read_exactly_at(run.opened.cached->get(), buffer, range.offset));
-  return DiskReader::Stretch{.owner = bytes, .bytes = buffer};
+  DiskReader::Stretch stretch;
+  std::span<std::byte> bytes;
+  if (buffers != nullptr) {
+    BufferPool::Buffer buffer = buffers->take(range.length);
+    bytes = buffer.bytes.first(range.length);
+    stretch = {.owner = std::move(buffer.owner), .bytes = bytes};
+  } else {
+    auto memory = std::make_shared_for_overwrite<std::byte[]>(range.length);
+    bytes = {memory.get(), range.length};
+    stretch = {.owner = std::move(memory), .bytes = bytes};
+  }
+  ICBD_TRY(read_exactly_at(run.opened.cached->get(), bytes, range.offset));
+  return stretch;
 }
 
-Status deliver(Run& run, const Received& received) {
+Status deliver(Run& run, StretchBuffers* buffers, const Received& received) {
   DiskReader::Stretch stretch;
   if (!run.hole) {
-    auto bytes = bytes_of(run);
+    auto bytes = bytes_of(run, buffers);
     if (!bytes)
       return std::unexpected(bytes.error().with_context(fmt::format("\"{}\"", run.file->path)));
     stretch = std::move(*bytes);
@@ -178,7 +192,7 @@ Status read_extents(std::span<const ServedFile> files, OpenFiles& open_files,
     }
     Run run = std::move(runs.front());
     runs.pop_front();
-    ICBD_TRY(deliver(run, received));
+    ICBD_TRY(deliver(run, read_by.buffers, received));
   }
   return {};
 }

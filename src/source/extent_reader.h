@@ -26,9 +26,9 @@ struct ServedFile {
 // invalid_argument unless the extent lies in one chunk of a regular file.
 Status check_extent(std::span<const ServedFile> files, const Extent& extent);
 
-// What of a version was read past the page cache, in pieces of 1 MiB of a file. Whoever wants the
-// same again is another cache: then it is read through the page cache, for those that come after.
-// Thread-safe. Memory: some MiB; beyond that it begins anew.
+// What of a version was read past the page cache, in pieces of 1 MiB of a file. While several
+// caches fetch, whoever wants the same again is another one of them: then it is read through the
+// page cache, for those that come after. Thread-safe. Memory: some MiB; beyond that it begins anew.
 class ReadOnce {
  public:
   // True the first time.
@@ -46,7 +46,8 @@ inline constexpr std::uint64_t direct_file_min = 256 * 1024;
 struct ReadBy {
   // Reads what is not in the page cache, past it, several stretches at a time; null: nothing is.
   DiskReader* disk = nullptr;
-  ReadOnce* once = nullptr;  // null: always past it
+  ReadOnce* once = nullptr;           // null: always past it
+  StretchBuffers* buffers = nullptr;  // for what is read through it; null: memory of its own
   Priority priority = Priority::bulk;
 };
 

@@ -102,8 +102,10 @@ class RepositorySource::OpenVersion {
   std::vector<ServedFile> files_;  // once filled it does not change
 };
 
-RepositorySource::RepositorySource(repository::Repository& repository) : repository_(repository) {
-  auto queue = uring::make_queue();
+RepositorySource::RepositorySource(repository::Repository& repository,
+                                   const uring::QueueOptions& reads)
+    : repository_(repository), buffers_(std::make_unique<StretchBuffers>()) {
+  auto queue = uring::make_queue(reads);
   if (!queue) return;
   if (auto reader = DiskReader::start(std::move(*queue))) disk_ = std::move(*reader);
 }
@@ -205,6 +207,13 @@ Result<std::vector<Bytes>> RepositorySource::pages(const Digest& manifest,
   return pages;
 }
 
+ReadBy RepositorySource::read_by(OpenVersion& version, Priority priority) {
+  return {.disk = disk_.get(),
+          .once = &version.read_once(),
+          .buffers = buffers_.get(),
+          .priority = priority};
+}
+
 Status RepositorySource::extents(const Digest& manifest, std::span<const Extent> extents,
                                  Priority priority,
                                  const std::function<Status(const ExtentData&)>& received) {
@@ -212,8 +221,7 @@ Status RepositorySource::extents(const Digest& manifest, std::span<const Extent>
   ICBD_ASSIGN(const auto version, open(manifest));
   ICBD_ASSIGN(const auto* files, version->files());
   for (const Extent& extent : extents) ICBD_TRY(check_extent(*files, extent));
-  return read_extents(*files, version->open_files(), extents,
-                      {.disk = disk_.get(), .once = &version->read_once(), .priority = priority},
+  return read_extents(*files, version->open_files(), extents, read_by(*version, priority),
                       received);
 }
 
@@ -244,10 +252,10 @@ Status RepositorySource::encoded_extents(const Digest& manifest, std::span<const
   ICBD_ASSIGN(const auto version, open(manifest));
   ICBD_ASSIGN(const auto* files, version->files());
   for (const Extent& extent : extents) ICBD_TRY(check_extent(*files, extent));
-  ICBD_ASSIGN(const auto plain, read_encoded(*files, version->open_files(), extents, sink.encoded));
-  return read_extents(
-      *files, version->open_files(), plain,
-      {.disk = disk_.get(), .once = &version->read_once(), .priority = Priority::bulk}, sink.plain);
+  ICBD_ASSIGN(const auto plain,
+              read_encoded(*files, version->open_files(), extents, *buffers_, sink.encoded));
+  return read_extents(*files, version->open_files(), plain,
+                      read_by(*version, Priority::shared_bulk), sink.plain);
 }
 
 Result<std::uint64_t> RepositorySource::extent_border(const Digest& manifest, FileIndex file,

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "icbd/wire/remote_source.h"
 
@@ -116,7 +117,7 @@ bool Connection::hand_over(IncomingFrame frame) {
   reader_waits_ = true;
   room_.wait(lock, [&] {
     return failure_ || pending->abandoned || pending->frames.empty() ||
-           pending->queued_bytes + size <= reply_queue_bytes;
+           queued_bytes_ + size <= reply_queue_bytes;
   });
   reader_waits_ = false;
   reader_resumed_ = steady_clock::now();
@@ -126,6 +127,7 @@ bool Connection::hand_over(IncomingFrame frame) {
   if (pending->abandoned) return true;
   pending->frames.push_back(std::move(frame));
   pending->queued_bytes += size;
+  queued_bytes_ += size;
   pending->arrived.notify_one();
   return true;
 }
@@ -149,6 +151,7 @@ Result<IncomingFrame> Connection::next(Pending& pending) {
   IncomingFrame frame = std::move(pending.frames.front());
   pending.frames.pop_front();
   pending.queued_bytes -= frame.payload.size();
+  queued_bytes_ -= frame.payload.size();
   room_.notify_one();
   return frame;
 }
@@ -157,7 +160,7 @@ void Connection::abandon(Pending& pending) {
   const std::lock_guard lock(mutex_);
   pending.abandoned = true;
   pending.frames.clear();
-  pending.queued_bytes = 0;
+  queued_bytes_ -= std::exchange(pending.queued_bytes, 0);
   room_.notify_one();
 }
 

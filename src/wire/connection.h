@@ -4,10 +4,11 @@
 // from any thread; the first failure, or close(), ends the connection for good, and the owner makes
 // a new one. Kept alive by its Replies.
 // Threads: the reader thread receives frames and puts each into the queue of the request it
-// answers; it runs no code of the caller. A queue holds reply_queue_bytes: beyond that the reader
-// waits for its caller, because the protocol has no other way to slow down one reply.
-// Whoever waits for a reply watches for the stall, so that an idle connection costs nothing.
-// Lock order: one mutex; it is never held during a system call on the socket but shutdown(2).
+// answers; it runs no code of the caller. The queues hold reply_queue_bytes together: beyond that
+// the reader waits for a caller, because the protocol has no other way to slow down one reply. The
+// first frame of each is always taken, so that callers never wait for each other. Whoever waits for
+// a reply watches for the stall, so that an idle connection costs nothing. Lock order: one mutex;
+// it is never held during a system call on the socket but shutdown(2).
 #pragma once
 
 #include <chrono>
@@ -65,7 +66,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   std::optional<Error> failure_;
   std::map<std::uint32_t, std::shared_ptr<Pending>> pending_;  // by request id
   std::uint32_t next_request_id_ = 0;
-  bool reader_waits_ = false;  // for room in a queue: silence is then our own doing
+  std::size_t queued_bytes_ = 0;  // of all of them
+  bool reader_waits_ = false;     // for room in a queue: silence is then our own doing
   std::chrono::steady_clock::time_point reader_resumed_;
   std::condition_variable room_;
   std::thread reader_;

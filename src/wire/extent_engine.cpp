@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "icbd/base/limits.h"
+#include "icbd/base/this_thread.h"
 
 #include "messages.h"
 
@@ -250,22 +251,9 @@ std::shared_ptr<PreparedUnit> ExtentEngine::Queue::submit(Unit unit) {
     }
     waiting_.push_back(submitted);
   }
-  // One alone might be the worker that leaves it to the others.
-  engine_.changed_.notify_all();
+  if (!bulk) engine_.demand_.notify_one();
+  engine_.bulk_.notify_one();
   return submitted;
-}
-
-void ExtentEngine::set_link(const std::string& peer, double bytes_per_second) {
-  constexpr std::size_t most_peers = 4096;  // names come from outside
-  const std::lock_guard lock(mutex_);
-  if (links_.size() < most_peers || links_.contains(peer)) links_[peer] = bytes_per_second;
-}
-
-std::optional<double> ExtentEngine::link(const std::string& peer) const {
-  const std::lock_guard lock(mutex_);
-  const auto found = links_.find(peer);
-  if (found == links_.end()) return std::nullopt;
-  return found->second;
 }
 
 ExtentEngine::Key ExtentEngine::key_of(const Unit& unit) {
@@ -331,11 +319,13 @@ std::shared_ptr<PreparedUnit> ExtentEngine::next(bool demand_only) {
 
 void ExtentEngine::work(const std::stop_token& stop, bool demand_only) {
   pthread_setname_np(pthread_self(), demand_only ? "extents-demand" : "extents");
+  if (!demand_only) work_in_background();
   while (true) {
     std::shared_ptr<PreparedUnit> unit;
     {
       std::unique_lock lock(mutex_);
-      changed_.wait(lock, stop, [&] { return (unit = next(demand_only)) != nullptr; });
+      std::condition_variable_any& changed = demand_only ? demand_ : bulk_;
+      changed.wait(lock, stop, [&] { return (unit = next(demand_only)) != nullptr; });
     }
     if (!unit) return;
     prepare(*unit);
@@ -347,6 +337,12 @@ struct ExtentEngine::Read {
   std::vector<source::ExtentData> plain;
   std::vector<source::EncodedExtent> encoded;
 };
+
+source::Priority ExtentEngine::priority_of(const Unit& unit) const {
+  const std::lock_guard lock(mutex_);
+  const bool for_others_too = unit.priority == source::Priority::bulk && bulk_queues_ > 1;
+  return for_others_too ? source::Priority::shared_bulk : unit.priority;
+}
 
 Result<ExtentEngine::Read> ExtentEngine::read(const Unit& unit) const {
   Read read;
@@ -370,7 +366,7 @@ Result<ExtentEngine::Read> ExtentEngine::read(const Unit& unit) const {
     ICBD_TRY(source_.encoded_extents(unit.manifest, unit.extents,
                                      {.plain = take, .encoded = take_encoded}));
   else
-    ICBD_TRY(source_.extents(unit.manifest, unit.extents, unit.priority, take));
+    ICBD_TRY(source_.extents(unit.manifest, unit.extents, priority_of(unit), take));
   return read;
 }
 

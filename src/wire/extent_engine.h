@@ -28,6 +28,7 @@
 #include "icbd/wire/frame.h"
 
 #include "messages.h"
+#include "peer_links.h"
 
 namespace icbd::wire {
 
@@ -134,10 +135,7 @@ class ExtentEngine {
   // within it.
   std::vector<Unit> cut(const ExtentsRequest& request) const;
 
-  // What one connection of a peer has found its link to carry, in bytes per second, serves the
-  // others: one that carries little finds out nothing.
-  void set_link(const std::string& peer, double bytes_per_second);
-  std::optional<double> link(const std::string& peer) const;
+  PeerLinks& links() { return links_; }
 
   const ExtentEngineCounters& counters() const { return counters_; }
 
@@ -157,15 +155,17 @@ class ExtentEngine {
   void prepare(PreparedUnit& prepared);
   struct Read;
   Result<Read> read(const Unit& unit) const;
+  source::Priority priority_of(const Unit& unit) const;
 
   source::Source& source_;
   const Options options_;
   ExtentEngineCounters counters_;
+  PeerLinks links_;
   mutable std::mutex mutex_;
-  std::condition_variable_any changed_;
+  std::condition_variable_any bulk_;    // bulk waits: for all workers but the one for demand
+  std::condition_variable_any demand_;  // demand waits: for that one
   // Guarded by mutex_:
-  std::map<std::string, double> links_;  // by peer; as many as ever connected
-  std::list<Queue*> queues_;             // who is served next stands first
+  std::list<Queue*> queues_;  // who is served next stands first
   std::size_t bulk_queues_ = 0;
   std::map<Key, std::shared_ptr<PreparedUnit>> shared_;
   std::deque<Key> shared_order_;  // oldest first

@@ -5,7 +5,10 @@
 
 #include <algorithm>
 #include <exception>
+#include <utility>
 #include <vector>
+
+#include "icbd/base/this_thread.h"
 
 namespace icbd::wire {
 namespace {
@@ -13,9 +16,18 @@ namespace {
 // Bulk that waits in the socket is bulk that a reader's bytes wait behind, and that cannot be
 // packed any better when the link turns out to be slow.
 constexpr int unsent_bytes = 256 * 1024;
+// On a slow link, what it carries in so much time: a reader's bytes wait behind it.
+constexpr double unsent_seconds = 0.01;
+constexpr double unsent_bytes_min = 32 * 1024;
 // What an answer takes beside its bytes, and each extent in it: a peer could ask for many of one
 // byte, or of none.
 constexpr std::uint64_t item_bytes = 1024;
+
+std::uint64_t bytes_of(const ExtentsRequest& request) {
+  std::uint64_t bytes = 0;
+  for (const source::Extent& extent : request.extents) bytes += extent.range.length;
+  return bytes;
+}
 
 }  // namespace
 
@@ -44,6 +56,9 @@ ExtentStream::~ExtentStream() {
 
 Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& request) {
   ICBD_TRY(start_sender());
+  std::unique_ptr<PeerLinks::Reader> reader;
+  if (request.priority == source::Priority::demand)
+    reader = std::make_unique<PeerLinks::Reader>(engine_.links(), peer_, bytes_of(request));
   for (Unit& unit : engine_.cut(request)) {
     const std::uint64_t bytes = unit.bytes() + (1 + unit.extents.size()) * item_bytes;
     // What the peer cannot take yet is not prepared.
@@ -57,7 +72,11 @@ Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& requ
           .bytes = bytes});
   }
   ICBD_TRY(wait_for_room(item_bytes));
-  push({.request_id = request_id, .unit = nullptr, .plan = {}, .bytes = item_bytes});
+  push({.request_id = request_id,
+        .unit = nullptr,
+        .plan = {},
+        .bytes = item_bytes,
+        .reader = std::move(reader)});
   return {};
 }
 
@@ -113,6 +132,7 @@ void ExtentStream::send_all() {
       item = std::move(items_.front());
       items_.pop_front();
     }
+    if (is_bulk(item) && !std::exchange(in_background_, true)) work_in_background();
     const Status sent = send(item);
     const std::lock_guard lock(mutex_);
     waiting_bytes_ -= item.bytes;
@@ -125,6 +145,10 @@ void ExtentStream::send_all() {
     changed_.notify_all();
     if (failure_) return;
   }
+}
+
+bool ExtentStream::is_bulk(const Item& item) {
+  return item.unit && item.unit->unit().priority == source::Priority::bulk;
 }
 
 Status ExtentStream::send(const Item& item) {
@@ -147,6 +171,8 @@ Status ExtentStream::send(const Item& item) {
 }
 
 Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
+  const bool bulk = is_bulk(item);
+  if (bulk) engine_.links().give_way(peer_);
   const std::vector<ByteView> pieces = frame.pieces();
   std::uint64_t bytes = frame_header_size;
   for (const ByteView piece : pieces) bytes += piece.size();
@@ -158,14 +184,17 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
                                     pieces));
   link_.sent(bytes, waited);
   const auto now = clock_.now();
-  const bool bulk = item.unit->unit().priority == source::Priority::bulk;
   if (!bulk || !pacer_.is_due(now)) return {};
   if (const auto sample = socket_.link_sample()) {
     note_delivered(static_cast<double>(sample->delivered_per_second));
     if (const auto rate = pacer_.update(now, *sample)) socket_.limit_rate(*rate);
   }
   if (!link_.bytes_per_second()) return {};
-  if (const auto rate = link()) engine_.set_link(peer_, *rate);
+  if (const auto rate = link()) {
+    engine_.links().set_rate(peer_, *rate);
+    socket_.limit_unsent(static_cast<int>(
+        std::clamp<double>(*rate * unsent_seconds, unsent_bytes_min, unsent_bytes)));
+  }
   return {};
 }
 
@@ -180,7 +209,7 @@ void ExtentStream::note_delivered(double bytes_per_second) {
 // delivered comes in bursts that no slow link could carry.
 std::optional<double> ExtentStream::link() const {
   const auto measured = link_.bytes_per_second();
-  if (!measured) return engine_.link(peer_);
+  if (!measured) return engine_.links().rate(peer_);
   if (delivered_.empty()) return measured;
   std::vector<double> rates(delivered_.begin(), delivered_.end());
   const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);

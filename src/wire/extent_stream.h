@@ -5,6 +5,7 @@
 // also those of the next request.
 // Lifecycle: construct, answer() for each request; the destructor gives up what was not sent. The
 // first failure to send shuts the socket down, so that the receiving thread ends too.
+// Bulk gives way to what readers of the same peer are blocked on, frame by frame.
 // Guarantees: answer() is for one thread. At most window_bytes of one connection are prepared and
 // not sent, or one unit: a slow peer holds no more. A request that fails is answered with an error
 // frame in the place of what is left of it; the others go on.
@@ -55,12 +56,15 @@ class ExtentStream {
     std::shared_ptr<PreparedUnit> unit;  // null: the request's end
     codec::Choice::Plan plan = {};
     std::uint64_t bytes = 0;
+    // Of a request's end, if a reader waits for it: until that is sent, or given up.
+    std::unique_ptr<PeerLinks::Reader> reader = {};
   };
   Status start_sender();
   codec::Choice::Plan plan();
   Status wait_for_room(std::uint64_t bytes);
   void push(Item item);
   void send_all();
+  static bool is_bulk(const Item& item);
   Status send(const Item& item);
   Status send_frame(const Item& item, const PreparedFrame& frame);
   std::optional<double> link() const;
@@ -86,6 +90,7 @@ class ExtentStream {
   Pacer pacer_;
   std::deque<double> delivered_;  // the last few rates that the kernel has seen
   std::optional<std::uint32_t> failed_request_;
+  bool in_background_ = false;
   std::thread sender_;  // begun with the first request
 };
 

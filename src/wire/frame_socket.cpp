@@ -188,7 +188,9 @@ std::optional<LinkSample> FrameSocket::link_sample() const {
   return LinkSample{.round_trip = std::chrono::microseconds(info.tcpi_rtt),
                     .shortest_round_trip = std::chrono::microseconds(info.tcpi_min_rtt),
                     .delivered_per_second = info.tcpi_delivery_rate,
-                    .sender_limited = info.tcpi_delivery_rate_app_limited != 0};
+                    .sender_limited = info.tcpi_delivery_rate_app_limited != 0,
+                    .acknowledged = info.tcpi_bytes_acked,
+                    .sent_again = info.tcpi_bytes_retrans};
 }
 
 steady_clock::time_point FrameSocket::last_progress() const {

@@ -13,6 +13,8 @@ constexpr std::chrono::microseconds short_queue = 5ms;
 constexpr int long_link_share = 8;
 constexpr double drain = 0.9;
 constexpr double growth = 1.05;
+// Of what is sent: more is no accident.
+constexpr double lost_share = 0.05;
 // A limit far above what is sent says nothing about the link.
 constexpr double most_headroom = 2;
 constexpr double slowest = 16 * 1024;
@@ -33,14 +35,23 @@ void Pacer::note_delivered(Clock::TimePoint now, double rate) {
 std::optional<std::uint64_t> Pacer::update(Clock::TimePoint now, const LinkSample& sample) {
   // A new rate shows in the round trip after one round trip.
   due_ = now + std::max(shortest_interval, sample.round_trip);
-  const auto queue = sample.round_trip - sample.shortest_round_trip;
-  const auto allowed = std::max(short_queue, sample.shortest_round_trip / long_link_share);
-  const auto delivered = static_cast<double>(sample.delivered_per_second);
-  note_delivered(now, delivered);
-  if (queue > allowed && !sample.sender_limited && delivered > 0)
-    rate_ = std::max(slowest, std::max(most_now_, most_before_) * drain);
-  else if (rate_ && queue <= allowed)
-    rate_ = std::min(*rate_ * growth, std::max(*rate_, delivered * most_headroom));
+  const auto before = std::exchange(
+      seen_, Seen{.at = now, .acknowledged = sample.acknowledged, .sent_again = sample.sent_again});
+  if (before && now > before->at) {
+    const std::chrono::duration<double> time = now - before->at;
+    const auto acknowledged = static_cast<double>(sample.acknowledged - before->acknowledged);
+    const auto sent_again = static_cast<double>(sample.sent_again - before->sent_again);
+    const double delivered = acknowledged / time.count();
+    note_delivered(now, delivered);
+    const auto queue = sample.round_trip - sample.shortest_round_trip;
+    const auto allowed = std::max(short_queue, sample.shortest_round_trip / long_link_share);
+    const bool is_queueing = queue > allowed && !sample.sender_limited;
+    const bool is_losing = sent_again > lost_share * (acknowledged + sent_again);
+    if ((is_queueing || is_losing) && delivered > 0)
+      rate_ = std::max(slowest, std::max(most_now_, most_before_) * drain);
+    else if (rate_ && queue <= allowed)
+      rate_ = std::min(*rate_ * growth, std::max(*rate_, delivered * most_headroom));
+  }
   if (!rate_) return std::nullopt;
   return static_cast<std::uint64_t>(*rate_);
 }

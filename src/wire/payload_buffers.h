@@ -35,8 +35,9 @@ class PayloadBuffers {
   static constexpr std::size_t large_bytes = (1024 + 64) * 1024;
   // The C library's memory does as well for less.
   static constexpr std::size_t pooled_min = 32 * 1024;
+  // What waits for its callers, and one that each of those is at.
   static constexpr std::size_t small_kept = 32;
-  static constexpr std::size_t large_kept = 12;
+  static constexpr std::size_t large_kept = 20;
 
   std::unique_ptr<BufferPool> small_ = std::make_unique<BufferPool>(small_bytes, small_kept);
   std::unique_ptr<BufferPool> large_ = std::make_unique<BufferPool>(large_bytes, large_kept);

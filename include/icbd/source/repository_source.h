@@ -8,17 +8,22 @@
 
 #include "icbd/repository/repository.h"
 #include "icbd/source/source.h"
+#include "icbd/uring/queue.h"
 
 namespace icbd::source {
 
 class DiskReader;
+class StretchBuffers;
+struct ReadBy;
 
 // The repository must outlive it. Thread-safe. Keeps the most recently used versions open: their
 // root, entries and files, within a bound. What nobody waits for is read past the page cache, four
 // stretches of a request at a time. Who goes first is decided by whoever queues requests before it.
 class RepositorySource final : public Source {
  public:
-  explicit RepositorySource(repository::Repository& repository);
+  // `reads`: what of io_uring is used.
+  explicit RepositorySource(repository::Repository& repository,
+                            const uring::QueueOptions& reads = {});
   ~RepositorySource() override;
 
   Result<std::optional<CatalogSnapshot>> catalog(const std::optional<KnownCatalog>& known) override;
@@ -41,9 +46,11 @@ class RepositorySource final : public Source {
   Result<std::shared_ptr<OpenVersion>> open(const Digest& manifest);
   // Null if it is not; with mutex_ held.
   std::shared_ptr<OpenVersion> find_open(const Digest& manifest);
+  ReadBy read_by(OpenVersion& version, Priority priority);
 
   repository::Repository& repository_;
   const Uuid session_ = Uuid::random();
+  std::unique_ptr<StretchBuffers> buffers_;
   std::unique_ptr<DiskReader> disk_;  // null if it cannot be had
   std::mutex mutex_;
   std::list<std::shared_ptr<OpenVersion>> open_;  // most recently used first; guarded by mutex_

@@ -100,6 +100,7 @@ struct EncodedSink {
 enum class Priority : std::uint8_t {
   demand,  // somebody is blocked on it
   bulk,
+  shared_bulk,  // bulk, while several nodes fetch; never asked for over the wire
 };
 
 class Source {

@@ -8,7 +8,7 @@
 // Lifecycle: construct, use from any thread, stop(): calls under way and later ones fail
 // `cancelled` (one that is connecting, when its Connector returns). Destroy when no call is left.
 // Guarantees: thread-safe. Sinks and `received` run on the thread that called; a slow one holds up
-// the other calls of its connection only when reply_queue_bytes are waiting for it. A sink must
+// the other calls of its connection only when reply_queue_bytes are waiting. A sink must
 // not call shape() or catalog(), nor `received` extents() of its own priority, nor `data` stream().
 // A stream that `data` ends costs its connection: nothing else would stop the master. A frame with
 // a bad checksum, sequence or length closes the connection and fails what was in flight with
@@ -37,8 +37,10 @@ using Connector = std::function<Result<unique_fd>()>;
 // "127.0.0.1:5010", "[::1]:5010" or "imgs.example:5010"; within `timeout`.
 Connector tcp_connector(std::string address, std::chrono::milliseconds timeout);
 
-// Frames that wait for a slow caller, per call.
-inline constexpr std::size_t reply_queue_bytes = 16 * 1024 * 1024;
+// Frames of one connection that wait for slow callers. What comes faster than it is verified and
+// written should wait in the network: what waits here is no longer in the processor's own memory
+// when it is its turn.
+inline constexpr std::size_t reply_queue_bytes = 8 * 1024 * 1024;
 
 struct RemoteSourceOptions {
   std::string node_name;  // said in hello, for the master's log and status

@@ -39,7 +39,7 @@ class DiskReaderTest : public testing::Test {
   }
   ByteRange any_range() {
     const std::uint64_t offset = random_() % (file_bytes - 1);
-    const std::uint64_t longest = std::min(DiskReader::stretch_max, file_bytes - offset);
+    const std::uint64_t longest = std::min(stretch_max, file_bytes - offset);
     return {offset, 1 + random_() % longest};
   }
   bool is_right(ByteRange range, ByteView bytes) const {
@@ -103,6 +103,28 @@ TEST_F(DiskReaderTest, ReadsThroughTheKernelsRing) {
   }
 }
 
+// More than there are of those that the ring was told of, all held at once; and again when they
+// have been given back.
+TEST_F(DiskReaderTest, WithoutAnotherRegisteredBufferItReadsIntoOtherMemory) {
+  const auto disk = reader(uring::make_queue().value());
+  for (int round = 0; round < 2; ++round) {
+    std::vector<Result<DiskReader::Stretch>> held;
+    for (std::size_t i = 0; i < RegisteredBuffers::count + 4; ++i)
+      held.push_back(disk->read(file_, {i * 1000, stretch_max}).get());
+    for (std::size_t i = 0; i < held.size(); ++i) {
+      ASSERT_TRUE(held[i]) << held[i].error().message();
+      EXPECT_TRUE(is_right({i * 1000, stretch_max}, held[i]->bytes)) << i;
+    }
+  }
+}
+
+TEST_F(DiskReaderTest, WithoutRegisteredBuffersItReadsAllTheSame) {
+  const auto disk = reader(uring::make_queue({.registered_buffers = false}).value());
+  const auto stretch = disk->read(file_, {5, stretch_max}).get();
+  ASSERT_TRUE(stretch) << stretch.error().message();
+  EXPECT_TRUE(is_right({5, stretch_max}, stretch->bytes));
+}
+
 TEST_F(DiskReaderTest, AFileThatEndsTooSoonIsCorrupt) {
   const auto disk = reader(uring::make_queue().value());
   const auto stretch = disk->read(file_, {file_bytes - 100, 101}).get();
@@ -126,7 +148,7 @@ TEST_F(DiskReaderTest, StretchesOfEveryLengthFitTheirBuffers) {
 
 TEST_F(DiskReaderTest, TooMuchAtOnceIsRefused) {
   const auto disk = reader(uring::make_queue().value());
-  const auto stretch = disk->read(file_, {0, DiskReader::stretch_max + 1}).get();
+  const auto stretch = disk->read(file_, {0, stretch_max + 1}).get();
   ASSERT_FALSE(stretch);
   EXPECT_EQ(stretch.error().code(), ErrorCode::too_large);
 }

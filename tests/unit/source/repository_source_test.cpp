@@ -61,6 +61,32 @@ TEST_F(RepositorySourceTest, ABorderWithinACompressedExtentIsWhereThatBegins) {
   EXPECT_EQ(source_->extent_border(facts.manifest, random, within).value_or(0), within);
 }
 
+// What a kernel, a limit on locked memory or a sandbox may take away of io_uring, one by one.
+TEST_F(RepositorySourceTest, ServesTheSameBytesWithoutPartsOfTheRing) {
+  const FileIndex file = index_of(first_.manifest, "disk.raw");
+  const Bytes expected = disk_on_disk(1);
+  const std::vector<Extent> extents = disk_extents(file);
+  for (const uring::QueueOptions& reads :
+       std::initializer_list<uring::QueueOptions>{{},
+                                                  {.ring = false},
+                                                  {.deferred_completions = false},
+                                                  {.registered_buffers = false},
+                                                  {.capacity = 1}}) {
+    RepositorySource source(*repository_, reads);
+    SCOPED_TRACE(source.reads_with());
+    ASSERT_TRUE(harness::shell_checked("echo 3 > /proc/sys/vm/drop_caches"));
+    Bytes bytes(expected.size());
+    const Status read = source.extents(
+        first_.manifest, extents, Priority::bulk, [&](const ExtentData& data) -> Status {
+          std::ranges::copy(data.data,
+                            bytes.begin() + static_cast<std::ptrdiff_t>(data.extent.range.offset));
+          return {};
+        });
+    ASSERT_TRUE(read) << read.error().message();
+    EXPECT_TRUE(bytes == expected);
+  }
+}
+
 // Data that is zero, though no hole, is not sent either.
 TEST_F(RepositorySourceTest, ZerosAreSaidNotSent) {
   in_live("head -c 300000 /dev/zero > zeros");

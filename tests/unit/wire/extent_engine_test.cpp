@@ -187,6 +187,25 @@ TEST_F(ExtentEngineTest, WhatTwoWantAtTheSameTimeIsPreparedOnce) {
   EXPECT_EQ(engine_.counters().units_shared, 8u);
 }
 
+// So that it reads past the page cache what one alone fetches, and leaves in it what others will
+// want.
+TEST_F(ExtentEngineTest, TheSourceIsToldWhetherSeveralFetch) {
+  ExtentEngine::Queue one(engine_);
+  ASSERT_TRUE(one.submit(unit(0))->wait());
+  EXPECT_EQ(source_.last_priority, Priority::bulk);
+  {
+    ExtentEngine::Queue other(engine_);
+    ASSERT_TRUE(other.submit(unit(8, 1, Priority::demand))->wait());
+    EXPECT_EQ(source_.last_priority, Priority::demand);
+    ASSERT_TRUE(one.submit(unit(16))->wait());
+    EXPECT_EQ(source_.last_priority, Priority::bulk) << "readers are nobody to share with";
+    ASSERT_TRUE(other.submit(unit(24))->wait());
+    EXPECT_EQ(source_.last_priority, Priority::shared_bulk);
+  }
+  ASSERT_TRUE(one.submit(unit(32))->wait());
+  EXPECT_EQ(source_.last_priority, Priority::bulk);
+}
+
 // What one of them measures beside is its own affair.
 TEST_F(ExtentEngineTest, ASampleDoesNotKeepAUnitFromBeingShared) {
   ExtentEngine::Queue one(engine_);
@@ -255,13 +274,6 @@ TEST_F(ExtentEngineTest, NothingIsKeptForOthersThatHaveGone) {
   const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(10);
   while (!kept.expired() && std::chrono::steady_clock::now() < end) std::this_thread::yield();
   EXPECT_TRUE(kept.expired());
-}
-
-TEST_F(ExtentEngineTest, WhatOneConnectionFindsOutOfALinkServesTheOthersOfThatPeer) {
-  EXPECT_EQ(engine_.link("cache"), std::nullopt);
-  engine_.set_link("cache", 1e6);
-  EXPECT_EQ(engine_.link("cache"), 1e6);
-  EXPECT_EQ(engine_.link("another"), std::nullopt);
 }
 
 // Both workers are at it, and one stays for demand.

@@ -91,9 +91,10 @@ Result<std::vector<Bytes>> FakeSource::pages(const Digest&, std::span<const Dige
 }
 
 Status FakeSource::extents(const Digest& asked, std::span<const source::Extent> extents,
-                           source::Priority,
+                           source::Priority priority,
                            const std::function<Status(const source::ExtentData&)>& received) {
   pass_gate();
+  last_priority = priority;
   if (asked != manifest) return fail(ErrorCode::not_found, "no such version");
   for (const source::Extent& extent : extents) {
     source::ExtentData data{.extent = extent, .owner = {}, .data = {}, .all_zero = is_zero(extent)};

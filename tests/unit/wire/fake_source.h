@@ -1,6 +1,7 @@
 // A Source in memory, for tests of the wire.
 #pragma once
 
+#include <atomic>
 #include <condition_variable>
 #include <cstdint>
 #include <map>
@@ -50,7 +51,8 @@ class FakeSource final : public source::Source {
   Digest manifest;    // other manifests are not_found
   Bytes shape_bytes;  // sent in uneven pieces
   std::map<Digest, Bytes> page_set;
-  std::vector<source::EncodedExtent> encoded = {};  // of file 0, in order
+  std::vector<source::EncodedExtent> encoded = {};                         // of file 0, in order
+  std::atomic<source::Priority> last_priority = source::Priority::demand;  // of extents()
 
  private:
   void pass_gate();

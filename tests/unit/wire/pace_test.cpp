@@ -10,25 +10,32 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::microseconds;
 
-// A link with a buffer before it, and a sender that sends as fast as it may.
+// A link with a buffer before it, and a sender that sends as fast as it may. What the buffer cannot
+// hold is sent again.
 class Link {
  public:
-  Link(double bytes_per_second, microseconds round_trip, double sender)
-      : link_(bytes_per_second), round_trip_(round_trip), sender_(sender) {}
+  Link(double bytes_per_second, microseconds round_trip, double sender, double buffer = 4e6)
+      : link_(bytes_per_second), round_trip_(round_trip), sender_(sender), buffer_(buffer) {}
 
   // Lets time pass, in steps of a millisecond, and looks at the connection when it is due.
   void run(Pacer& pacer, std::chrono::milliseconds time) {
     for (auto end = now_ + time; now_ < end; now_ += 1ms) {
       const double rate = std::min(sender_, limit_.value_or(sender_));
       const double delivered = std::min(link_, queue_ / 0.001 + rate);
-      queue_ = std::min(buffer, std::max(0.0, queue_ + (rate - link_) * 0.001));
+      queue_ = std::max(0.0, queue_ + (rate - link_) * 0.001);
+      lost_ += std::max(0.0, queue_ - buffer_);
+      queue_ = std::min(buffer_, queue_);
       delivered_ += delivered * 0.001;
+      acknowledged_ += delivered * 0.001;
       if (!pacer.is_due(now_)) continue;
       const auto rate_limit =
           pacer.update(now_, {.round_trip = round_trip_ + queueing(),
                               .shortest_round_trip = round_trip_,
-                              .delivered_per_second = static_cast<std::uint64_t>(delivered),
-                              .sender_limited = queue_ == 0 && !limit_});
+                              // A burst that passed the buffer just now.
+                              .delivered_per_second = static_cast<std::uint64_t>(100 * link_),
+                              .sender_limited = queue_ == 0 && !limit_,
+                              .acknowledged = static_cast<std::uint64_t>(acknowledged_),
+                              .sent_again = static_cast<std::uint64_t>(lost_)});
       if (rate_limit) limit_ = static_cast<double>(*rate_limit);
     }
   }
@@ -36,14 +43,18 @@ class Link {
     return std::chrono::duration_cast<microseconds>(std::chrono::duration<double>(queue_ / link_));
   }
   double take_delivered() { return std::exchange(delivered_, 0); }
+  double take_lost() { return lost_ - std::exchange(lost_taken_, lost_); }
   bool is_limited() const { return limit_.has_value(); }
   void set_rate(double bytes_per_second) { link_ = bytes_per_second; }
 
  private:
-  static constexpr double buffer = 4e6;
   double link_;
   const microseconds round_trip_;
   const double sender_;
+  const double buffer_;
+  double acknowledged_ = 0;
+  double lost_ = 0;
+  double lost_taken_ = 0;
   double queue_ = 0;
   double delivered_ = 0;
   std::optional<double> limit_;
@@ -76,6 +87,20 @@ TEST(PacerTest, TheQueueStaysShortAndTheLinkFull) {
     }
 }
 
+// Too short for its delay to be seen.
+TEST(PacerTest, ABufferOfAMomentLosesLittleAndTheLinkStaysFull) {
+  constexpr double rate = 12.5e6;
+  Pacer pacer;
+  Link link(rate, 1ms, 2e9, rate * 0.004);
+  link.run(pacer, 10s);
+  link.take_delivered();
+  link.take_lost();
+  link.run(pacer, 10s);
+  const double delivered = link.take_delivered();
+  EXPECT_GE(delivered / 10, 0.9 * rate);
+  EXPECT_LE(link.take_lost(), 0.03 * delivered);
+}
+
 TEST(PacerTest, FollowsALinkThatBecomesSlowerAndFaster) {
   Pacer pacer;
   Link link(12.5e6, 10ms, 2e9);
@@ -98,6 +123,7 @@ TEST(PacerTest, ASlowSenderIsNotTakenForASlowLink) {
                           .delivered_per_second = 1000,
                           .sender_limited = true};
   EXPECT_EQ(pacer.update(Clock::TimePoint(1h), sample), std::nullopt);
+  EXPECT_EQ(pacer.update(Clock::TimePoint(1h) + 50ms, sample), std::nullopt);
 }
 
 }  // namespace

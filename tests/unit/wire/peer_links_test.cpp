@@ -1,0 +1,76 @@
+#include "peer_links.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <future>
+#include <optional>
+
+namespace icbd::wire {
+namespace {
+
+using namespace std::chrono_literals;
+using std::chrono::steady_clock;
+
+constexpr std::uint64_t chunk = 128 * 1024;
+
+steady_clock::duration time_of(PeerLinks& links, const std::string& peer) {
+  const auto begun = steady_clock::now();
+  links.give_way(peer);
+  return steady_clock::now() - begun;
+}
+
+TEST(PeerLinks, WhatOneConnectionFindsOutServesTheOthersOfThatPeer) {
+  PeerLinks links;
+  EXPECT_EQ(links.rate("cache"), std::nullopt);
+  links.set_rate("cache", 1e6);
+  EXPECT_EQ(links.rate("cache"), 1e6);
+  EXPECT_EQ(links.rate("another"), std::nullopt);
+}
+
+TEST(PeerLinks, BulkGivesWayUntilTheReaderIsAnswered) {
+  PeerLinks links;
+  std::optional<PeerLinks::Reader> reader(std::in_place, links, "cache", chunk);
+  std::atomic<bool> answered = false;
+  auto bulk = std::async(std::launch::async, [&] {
+    links.give_way("cache");
+    return answered.load();
+  });
+  links.give_way("another");  // or it would take as long
+  answered = true;
+  reader.reset();
+  EXPECT_TRUE(bulk.get());
+}
+
+// A link of 2 MB/s takes 65 ms for a chunk.
+TEST(PeerLinks, WhatAReaderWasSentCrossesTheLinkFirst) {
+  PeerLinks links;
+  links.set_rate("cache", 2e6);
+  {
+    const PeerLinks::Reader reader(links, "cache", chunk);
+  }
+  EXPECT_GE(time_of(links, "cache"), 60ms);
+}
+
+TEST(PeerLinks, BulkDoesNotWaitForEver) {
+  PeerLinks links;
+  const PeerLinks::Reader reader(links, "cache", chunk);
+  const auto took = time_of(links, "cache");
+  EXPECT_GE(took, PeerLinks::patience);
+  EXPECT_LT(took, 30s);
+}
+
+// Names come from outside.
+TEST(PeerLinks, KnowsABoundedNumberOfPeers) {
+  PeerLinks links;
+  for (std::size_t i = 0; i < PeerLinks::most_peers; ++i) links.set_rate(std::to_string(i), 1);
+  links.set_rate("one more", 1);
+  EXPECT_EQ(links.rate("one more"), std::nullopt);
+  const PeerLinks::Reader reader(links, "one more", chunk);
+  links.give_way("one more");
+  links.set_rate("0", 2);
+  EXPECT_EQ(links.rate("0"), 2);
+}
+
+}  // namespace
+}  // namespace icbd::wire

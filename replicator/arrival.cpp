@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "icbd/base/background.h"
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/replicator/pending_map.h"
@@ -56,6 +57,10 @@ class Arrival::DemandGuard {
 };
 
 namespace {
+
+bool is_next(const ChunkTask& before, const ChunkTask& task) {
+  return before.file == task.file && before.chunk.value() + 1 == task.chunk.value();
+}
 
 // Chunks that are claimed for a fetch; what did not come is pending again.
 class Claims {
@@ -220,17 +225,31 @@ void Arrival::fail_readers(const std::vector<ChunkTask>& chunks, const Error& er
       job->fail(error);
 }
 
+// What lies before it has come with this arrival.
+bool Arrival::follows_bulk(const ChunkTask& task) const {
+  if (task.chunk.value() == 0) return false;
+  const ChunkMap& chunks = content_->chunks();
+  return chunks.written(chunks.number(task.file, ChunkIndex(task.chunk.value() - 1))).has_value();
+}
+
 // Leaves in `chunks` what it was asked for; chunks that bulk is fetching are left to it unless
 // `insist` is set.
 Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
   OpenForWriting writer(*content_);
   Claims claims(content_->chunks());
   std::vector<ChunkTask> remote;
+  const ChunkTask* before = nullptr;
+  bool follows = false;
   for (ChunkTask& task : chunks) {
     ICBD_TRY(content_->resolve(task.file, task.chunk, 1));
     const ChunkNumber number = content_->chunks().number(task.file, task.chunk);
     const ChunkState state = content_->chunks().state(number);
-    if (state == ChunkState::fetching && !insist) continue;
+    follows = follows_bulk(task) || (follows && is_next(*before, task));
+    before = &task;
+    // What bulk has asked for over a slow link comes behind seconds of other bytes, but for him who
+    // reads where these have just come.
+    const bool at_once = insist || (link_is_slow_ && !follows);
+    if (state == ChunkState::fetching && !at_once) continue;
     ICBD_ASSIGN(const std::vector<Digest> digest, content_->digests(task.file, task.chunk, 1));
     task.digest = digest.front();
     if (state == ChunkState::done) {
@@ -240,7 +259,7 @@ Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
     }
     ICBD_ASSIGN(const bool filled, fill_from_here(task, writer));
     // So that bulk, when it comes by, does not fetch it too.
-    if (!filled && (claims.take(number) || insist)) remote.push_back(task);
+    if (!filled && (claims.take(number) || at_once)) remote.push_back(task);
   }
   if (remote.empty()) return {};
   if (context_.live.fill == FillPolicy::never)
@@ -358,7 +377,8 @@ Status Arrival::fill(std::stop_token stop,
                 {.remember = [this] { return remember_wanted(); },
                  .checkpoint = [this] { return checkpoint(); },
                  .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); },
-                 .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
+                 .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); },
+                 .link_is_slow = [this](bool slow) { link_is_slow_ = slow; }});
   ICBD_TRY(bulk.prepare(stop));
   TransferFacts facts;
   if (decide_transfer(facts).transfer == Transfer::stream) ICBD_TRY(bulk.fill_here(stop));
@@ -434,15 +454,24 @@ Result<bool> Arrival::land(std::stop_token stop) {
   set_phase(ArrivalPhase::landing);
   drain_demand();
   ICBD_TRY(content_->unseal());  // if an earlier landing failed late
-  // The extents of what was written last are not known before.
-  ICBD_TRY(btrfs::sync_filesystem(content_->staging().root_fd()));
+  LandingCheck check(*content_);
+  ICBD_TRY(sync_and_compare(check, stop));
   const SharedInodes shared = look_at_shared_inodes();
-  ICBD_ASSIGN(const bool right, check_chunks(shared, stop));
+  ICBD_ASSIGN(const bool right, check_chunks(check, shared, stop));
   if (!right) return false;
   ICBD_TRY(finish_inodes(shared));
   ICBD_TRY(content_->pages().sync());
   ICBD_TRY(context_.repository.commit_landing(version()));
   return true;
+}
+
+// The extents of what was written last are not known before they are on the disk. Meanwhile, what
+// was written is read back.
+Status Arrival::sync_and_compare(LandingCheck& check, std::stop_token stop) {
+  auto synced =
+      in_background([this] { return btrfs::sync_filesystem(content_->staging().root_fd()); });
+  ICBD_TRY(check.compare_written(stop));
+  return synced.get();
 }
 
 // It saves work, and no more: without it, everything is looked at.
@@ -455,8 +484,9 @@ SharedInodes Arrival::look_at_shared_inodes() const {
 }
 
 // False if some are to be filled again.
-Result<bool> Arrival::check_chunks(const SharedInodes& shared, std::stop_token stop) {
-  ICBD_ASSIGN(const LandingCheckReport report, LandingCheck(*content_, shared).run(stop));
+Result<bool> Arrival::check_chunks(LandingCheck& check, const SharedInodes& shared,
+                                   std::stop_token stop) {
+  ICBD_ASSIGN(const LandingCheckReport report, check.run(shared, stop));
   context_.logger->debug(
       "{}@{}: {} bytes read back, {} proven by their extents; {} were stored compressed as they "
       "came",

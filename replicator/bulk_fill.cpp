@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include "icbd/base/background.h"
+
 namespace icbd::replicator {
 namespace {
 
@@ -21,6 +23,8 @@ constexpr std::uint64_t first_batch = 2 * 1024 * 1024;
 constexpr std::uint64_t largest_batch = 4 * 1024 * 1024;
 constexpr std::chrono::duration<double> batch_time = 250ms;
 constexpr auto rate_window = 200ms;
+// What comes within this is worth waiting for: twice what a reader does not feel.
+constexpr std::chrono::duration<double> soon = 60ms;
 constexpr std::size_t batch_chunks = 512;  // of small files
 constexpr unsigned workers = 8;
 constexpr std::size_t queued_batches = 1;
@@ -95,6 +99,7 @@ Status BulkFill::run(std::stop_token stop) {
   }
   if (planned) planned = plan(stop);
   if (planned) planned = wait_until_drained();
+  if (const Status kept = end_checkpoint(); planned) planned = kept;
   {
     const std::lock_guard lock(mutex_);
     closed_ = true;
@@ -130,7 +135,7 @@ Status BulkFill::resolve_all(std::stop_token stop) {
   return {};
 }
 
-// What will be written of what is pending: neither zeros nor what of a chunk is the parent's.
+// What will be written of what is pending: neither chunks of zeros nor what of one is the parent's.
 Result<std::uint64_t> BulkFill::bytes_to_store(const std::stop_token& stop) {
   std::uint64_t bytes = 0;
   const auto& entries = content_.entries();
@@ -149,6 +154,7 @@ Result<std::uint64_t> BulkFill::bytes_to_store(const std::stop_token& stop) {
 
 Result<std::uint64_t> BulkFill::bytes_to_store(FileIndex file, std::uint32_t first,
                                                std::uint32_t count) {
+  const Digest zeros = sha256_of_zeros(limits::chunk_size);
   std::uint64_t bytes = 0;
   std::vector<Digest> digests;  // looked up when the first pending chunk is met
   for (std::uint32_t i = 0; i < count; ++i) {
@@ -158,7 +164,7 @@ Result<std::uint64_t> BulkFill::bytes_to_store(FileIndex file, std::uint32_t fir
     if (digests.empty()) {
       ICBD_ASSIGN(digests, content_.digests(file, ChunkIndex(first), count));
     }
-    if (digests[i] == sha256_of_zeros(content_.entry(file).chunk_range(chunk).length)) continue;
+    if (digests[i] == zeros) continue;
     for (const ByteRange range : content_.missing_ranges(file, chunk)) bytes += range.length;
   }
   return bytes;
@@ -311,6 +317,7 @@ Status BulkFill::push_batch(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failure_ || batches_.size() < queued_batches; });
   if (failure_) return std::unexpected(*failure_);
+  under_way_ += bytes_of(batch_);
   batches_.push(std::exchange(batch_, {}));
   batch_size_ = 0;
   changed_.notify_all();
@@ -328,6 +335,7 @@ void BulkFill::set_batch_goal() {
   fetched_at_rate_ = fetched;
   batch_goal_ = std::clamp(static_cast<std::uint64_t>(rate * batch_time.count()), smallest_batch,
                            largest_batch);
+  if (came > 0) calls_.link_is_slow(static_cast<double>(under_way_) > rate * soon.count());
 }
 
 // The limit is for all arrivals together. Paid before it is asked for: with many requests under
@@ -355,6 +363,7 @@ void BulkFill::work() {
       std::ranges::for_each(batch, [&](auto& task) { count_down(task); });
     else
       release(batch);
+    under_way_ -= bytes_of(batch);
     lock.lock();
     --in_work_;
     if (!fetched && !failure_) failure_ = fetched.error();
@@ -375,9 +384,21 @@ Status BulkFill::maybe_checkpoint() {
       stored - stored_at_checkpoint_ >= checkpoint_bytes ||
       (stored != stored_at_checkpoint_ && now - last_checkpoint_ >= checkpoint_interval);
   if (!due) return {};
+  if (checkpoint_.valid()) {
+    // One at a time; and not so slowly that a crash would cost much more than it should.
+    const bool behind = stored - stored_at_checkpoint_ >= 2 * checkpoint_bytes;
+    if (!behind && checkpoint_.wait_for(0s) != std::future_status::ready) return {};
+    ICBD_TRY(checkpoint_.get());
+  }
   last_checkpoint_ = now;
   stored_at_checkpoint_ = stored;
-  return calls_.checkpoint();
+  checkpoint_ = in_background(calls_.checkpoint);
+  return {};
+}
+
+Status BulkFill::end_checkpoint() {
+  if (!checkpoint_.valid()) return {};
+  return checkpoint_.get();
 }
 
 Status BulkFill::maybe_check_room() {
@@ -385,6 +406,13 @@ Status BulkFill::maybe_check_room() {
   if (stored - stored_at_room_check_ < room_check_bytes) return {};
   stored_at_room_check_ = stored;
   return calls_.check_room(std::min<std::uint64_t>(pending_bytes_, room_check_bytes));
+}
+
+std::uint64_t BulkFill::bytes_of(const Batch& batch) const {
+  std::uint64_t bytes = 0;
+  for (const ChunkTask& task : batch)
+    bytes += content_.entry(task.file).chunk_range(task.chunk).length;
+  return bytes;
 }
 
 void BulkFill::release(const Batch& batch) {

@@ -4,12 +4,13 @@
 // for what is left. A planner (the calling thread) resolves files, fills locally what it can and
 // hands batches to a few workers, each of which asks the source, verifies and stores; so that one
 // batch is on the wire while another is hashed and a third written. The size of a batch follows the
-// rate at which bytes come.
+// rate at which bytes come. What a version holds twice is fetched once, and shared when it is here.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <functional>
+#include <future>
 #include <mutex>
 #include <optional>
 #include <queue>
@@ -26,13 +27,16 @@ namespace icbd::replicator {
 class BulkFill {
  public:
   struct Calls {
-    std::function<Status()> remember;    // that it is to be filled: before anything is fetched
-    std::function<Status()> checkpoint;  // now and then
-    // Before anything is fetched, with all that is pending, and then now and then with what is
-    // about to be stored; an error ends the fill.
+    std::function<Status()> remember;  // that it is to be filled: before anything is fetched
+    // Now and then, on a thread of its own: while it waits for the disk, the fill goes on.
+    std::function<Status()> checkpoint;
+    // Before anything is fetched, with all that is to be stored, and then now and then with what is
+    // next; an error ends the fill.
     std::function<Status(std::uint64_t)> check_room;
     // So many bytes are about to be fetched: how long to pause before.
     std::function<Clock::Duration(std::uint64_t)> pace;
+    // Whether what is under way takes more than a moment to come.
+    std::function<void(bool)> link_is_slow;
   };
   // `pending_bytes` is kept at what is still to come.
   BulkFill(Content& content, Filler& filler, const Clock& clock,
@@ -43,7 +47,8 @@ class BulkFill {
   Status prepare(std::stop_token stop);
   // Only what can be had without the source.
   Status fill_here(std::stop_token stop);
-  // Now and then, by what was stored lately: a checkpoint, and whether there is room.
+  // Now and then, by what was stored lately: a checkpoint is begun, and whether there is room. An
+  // error of the checkpoint before ends the fill.
   Status upkeep();
   // Done, or the first error of any worker (then everything that was claimed is pending again);
   // `cancelled` if stopped.
@@ -51,6 +56,7 @@ class BulkFill {
 
  private:
   using Batch = std::vector<ChunkTask>;
+  std::uint64_t bytes_of(const Batch& batch) const;
 
   Status resolve_all(std::stop_token stop);
   Result<std::uint64_t> bytes_to_store(const std::stop_token& stop);
@@ -70,6 +76,7 @@ class BulkFill {
   void work();
   Status wait_until_drained();
   Status maybe_checkpoint();
+  Status end_checkpoint();
   Status maybe_check_room();
   void release(const Batch& batch);
   void count_down(const ChunkTask& task);
@@ -85,7 +92,8 @@ class BulkFill {
   std::uint64_t batch_goal_;
   Clock::TimePoint rate_begin_;
   std::uint64_t fetched_at_rate_ = 0;
-  Batch batch_;  // being gathered
+  std::atomic<std::uint64_t> under_way_ = 0;  // bytes of chunks that are asked for, or about to be
+  Batch batch_;                               // being gathered
   std::uint64_t batch_size_ = 0;
   std::uint64_t batch_missing_ = 0;  // of its chunks, what has to be fetched
   bool only_here_ = false;
@@ -99,6 +107,9 @@ class BulkFill {
   std::size_t in_work_ = 0;
   bool closed_ = false;
   std::optional<Error> failure_;
+
+  std::future<Status>
+      checkpoint_;  // under way, or ended and not looked at; last: its end is waited for
 };
 
 }  // namespace icbd::replicator

@@ -12,6 +12,7 @@ ChunkMap::ChunkMap(std::span<const manifest::Entry> entries) {
   first_.push_back(total);
   states_ = std::make_unique<std::atomic<ChunkState>[]>(total);
   written_ = std::make_unique<std::atomic<std::uint64_t>[]>(total);
+  packed_ = std::make_unique<std::atomic<bool>[]>(total);
 }
 
 bool ChunkMap::advance(ChunkNumber chunk, ChunkState state) {
@@ -35,15 +36,17 @@ void ChunkMap::release(ChunkNumber chunk) {
   states_[chunk.value()].compare_exchange_strong(expected, ChunkState::pending);
 }
 
-void ChunkMap::remember_written(ChunkNumber chunk, Fingerprint bytes) {
-  written_[chunk.value()].store(bytes.value(), std::memory_order_relaxed);
+void ChunkMap::remember_written(ChunkNumber chunk, Written written) {
+  packed_[chunk.value()].store(written.packed, std::memory_order_relaxed);
+  written_[chunk.value()].store(written.bytes.value(), std::memory_order_release);
 }
 
 // One fingerprint of 2^64 reads as none: that chunk is compared by its digest.
-std::optional<Fingerprint> ChunkMap::written(ChunkNumber chunk) const {
-  const std::uint64_t bytes = written_[chunk.value()].load(std::memory_order_relaxed);
+std::optional<ChunkMap::Written> ChunkMap::written(ChunkNumber chunk) const {
+  const std::uint64_t bytes = written_[chunk.value()].load(std::memory_order_acquire);
   if (bytes == 0) return std::nullopt;
-  return Fingerprint(bytes);
+  return Written{.bytes = Fingerprint(bytes),
+                 .packed = packed_[chunk.value()].load(std::memory_order_relaxed)};
 }
 
 void ChunkMap::revoke(ChunkNumber chunk) {

@@ -4,6 +4,8 @@
 
 #include "icbd/btrfs/encoded_write.h"
 
+#include "packed_fingerprint.h"
+
 namespace icbd::replicator {
 namespace {
 
@@ -54,17 +56,12 @@ Filler::EncodedFetch::Chunk* Filler::EncodedFetch::find(FileIndex file, std::uin
 // What is not asked for of a chunk is in the staged file.
 Status Filler::EncodedFetch::prepare(Chunk& chunk) {
   if (!chunk.bytes.empty()) return {};
+  chunk.memory = filler_.chunk_buffers_.take();
+  chunk.bytes = chunk.memory.bytes.first(chunk.range.length);
   RangeSet whole = chunk.missing;
-  if (whole.remove(chunk.range)) {
-    if (!spare_.empty()) {
-      chunk.bytes = std::move(spare_.back());
-      spare_.pop_back();
-    }
-    chunk.bytes.resize(chunk.range.length);
-    return {};
-  }
+  if (whole.remove(chunk.range)) return {};
   // What cannot be read does not match, and then all of the chunk is asked for.
-  chunk.bytes = filler_.read_chunk(chunk.task).value_or(Bytes(chunk.range.length));
+  if (!filler_.read_chunk(chunk.task, chunk.bytes)) std::ranges::fill(chunk.bytes, std::byte{0});
   return {};
 }
 
@@ -102,7 +99,6 @@ Status Filler::EncodedFetch::take_whole(Chunk& chunk, ByteView bytes) {
 
 Status Filler::EncodedFetch::take_encoded(const source::EncodedExtent& extent) {
   const auto packed = std::make_shared<Packed>(Packed{.extent = extent, .chunks = {}});
-  const bool unpacked = unpack(extent).has_value();
   for (std::uint64_t at = extent.range.offset; at < extent.range.end();) {
     Chunk* chunk = find(extent.file, at);
     if (chunk == nullptr) return not_asked_for();
@@ -113,20 +109,46 @@ Status Filler::EncodedFetch::take_encoded(const source::EncodedExtent& extent) {
     filler_.counters_.bytes_fetched += part.length;
     packed->chunks.push_back(chunk);
     chunk->packed.push_back(packed);
-    chunk->damaged = chunk->damaged || !unpacked;
-    if (unpacked)
-      std::copy_n(plain_.begin() + static_cast<std::ptrdiff_t>(extent.unencoded_offset +
-                                                               (at - extent.range.offset)),
-                  part.length,
-                  chunk->bytes.begin() + static_cast<std::ptrdiff_t>(at - chunk->range.offset));
     at = part.end();
   }
+  unpack_into_chunks(*packed);
   const std::vector<Chunk*> reached = packed->chunks;
   for (Chunk* chunk : reached) ICBD_TRY(judge_if_whole(*chunk));
   return {};
 }
 
-Status Filler::EncodedFetch::unpack(const source::EncodedExtent& extent) {
+void Filler::EncodedFetch::unpack_into_chunks(const Packed& packed) {
+  const source::EncodedExtent& extent = packed.extent;
+  const auto place = [&](const Chunk& chunk, ByteRange part) {
+    return chunk.bytes.subspan(part.offset - chunk.range.offset, part.length);
+  };
+  // As a rule, nothing has to be copied.
+  if (packed.chunks.size() == 1 && extent.unencoded_length == extent.range.length) {
+    Chunk& chunk = *packed.chunks.front();
+    if (!unpack(extent, place(chunk, extent.range))) chunk.damaged = true;
+    return;
+  }
+  bool unpacked = extent.unencoded_length <= limits::extent_length;
+  if (unpacked) {
+    plain_.resize(extent.unencoded_length);
+    unpacked = unpack(extent, plain_).has_value();
+  }
+  for (Chunk* chunk : packed.chunks) {
+    if (!unpacked) {
+      chunk->damaged = true;
+      continue;
+    }
+    const ByteRange part = intersect(extent.range, chunk->range);
+    std::ranges::copy(
+        std::span(plain_).subspan(extent.unencoded_offset + (part.offset - extent.range.offset),
+                                  part.length),
+        place(*chunk, part).begin());
+  }
+}
+
+// `plain` is as long as what it unpacks to.
+Status Filler::EncodedFetch::unpack(const source::EncodedExtent& extent,
+                                    std::span<std::byte> plain) {
   const sendstream::EncodedWrite command{.path = {},
                                          .offset = extent.range.offset,
                                          .unencoded_file_length = extent.range.length,
@@ -136,8 +158,7 @@ Status Filler::EncodedFetch::unpack(const source::EncodedExtent& extent) {
                                          .encryption = {},
                                          .data = extent.data};
   ICBD_TRY(sendstream::check_encoding(command));
-  plain_.resize(extent.unencoded_length);
-  return decompressor_.decompress(command, plain_);
+  return decompressor_.decompress(command, plain);
 }
 
 Status Filler::EncodedFetch::judge_if_whole(Chunk& chunk) {
@@ -163,7 +184,7 @@ Status Filler::EncodedFetch::write_if_judged(Packed& packed) {
   return {};
 }
 
-Status Filler::EncodedFetch::write(const Packed& packed) {
+Status Filler::EncodedFetch::write(Packed& packed) {
   const source::EncodedExtent& extent = packed.extent;
   const auto is_right = [](const Chunk* chunk) { return chunk->state == State::right; };
   if (std::ranges::all_of(packed.chunks, is_right)) {
@@ -175,6 +196,7 @@ Status Filler::EncodedFetch::write(const Packed& packed) {
                                                      .unencoded_length = extent.unencoded_length,
                                                      .compression = extent.compression});
     if (written) {
+      packed.as_it_came = true;
       filler_.counters_.bytes_stored += extent.range.length;
       filler_.counters_.bytes_encoded += extent.range.length;
       return {};
@@ -198,11 +220,34 @@ Status Filler::EncodedFetch::finish_if_written(Chunk& chunk) {
   if (!filler_.is_stored(chunk.task)) {
     for (const ByteRange range : chunk.zeros) ICBD_TRY(filler_.punch(chunk.task, range, writer_));
     ICBD_TRY(filler_.write_ranges(chunk.task, chunk.bytes, chunk.plain, writer_));
-    filler_.mark_stored(chunk.task, chunk.bytes);
+    if (const auto packed = fingerprint_of_packed(chunk))
+      filler_.mark_stored(chunk.task, chunk.bytes, {.bytes = *packed, .packed = true});
+    else
+      filler_.mark_stored(chunk.task, chunk.bytes, {.bytes = fingerprint(chunk.bytes)});
   }
-  spare_.push_back(std::exchange(chunk.bytes, {}));
+  chunk.bytes = {};
+  chunk.memory = {};
   chunk.packed.clear();
   return {};
+}
+
+// None if not all of it lies in extents that were written as they came.
+std::optional<Fingerprint> Filler::EncodedFetch::fingerprint_of_packed(const Chunk& chunk) {
+  std::vector<const Packed*> packed;
+  for (const auto& one : chunk.packed) packed.push_back(one.get());
+  std::ranges::sort(packed, {}, [](const Packed* one) { return one->extent.range.offset; });
+  PackedFingerprint found;
+  std::uint64_t at = chunk.range.offset;
+  for (const Packed* one : packed) {
+    const source::EncodedExtent& extent = one->extent;
+    const ByteRange part = intersect(extent.range, chunk.range);
+    if (!one->as_it_came || part.offset != at) return std::nullopt;
+    found.add(part, extent.unencoded_offset + (part.offset - extent.range.offset),
+              extent.unencoded_length, extent.compression, extent.data);
+    at = part.end();
+  }
+  if (at != chunk.range.end()) return std::nullopt;
+  return found.value();
 }
 
 }  // namespace icbd::replicator

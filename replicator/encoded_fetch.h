@@ -11,9 +11,11 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <utility>
 #include <vector>
 
+#include "icbd/base/fingerprint.h"
 #include "icbd/base/range_set.h"
 #include "icbd/replicator/filler.h"
 #include "icbd/sendstream/decompress.h"
@@ -36,7 +38,8 @@ class Filler::EncodedFetch {
     RangeSet missing;
     State state = State::arriving;
     bool damaged = false;               // an extent of it does not unpack
-    Bytes bytes = {};                   // of all of it, from the first that came on
+    BufferPool::Buffer memory = {};     // taken when the first of it comes
+    std::span<std::byte> bytes = {};    // of all of it, from then on
     std::vector<ByteRange> plain = {};  // what came so, to be written so
     std::vector<ByteRange> zeros = {};  // what came so, to be a hole
     std::vector<std::shared_ptr<Packed>> packed = {};
@@ -45,6 +48,7 @@ class Filler::EncodedFetch {
     source::EncodedExtent extent;
     std::vector<Chunk*> chunks;  // that it reaches into
     bool written = false;
+    bool as_it_came = false;  // written, and not plainly
   };
 
   Result<std::vector<source::Extent>> plan(std::span<const ChunkTask> tasks);
@@ -52,20 +56,21 @@ class Filler::EncodedFetch {
   Status take_plain(const source::ExtentData& data);
   Status take_whole(Chunk& chunk, ByteView bytes);
   Status take_encoded(const source::EncodedExtent& extent);
-  Status unpack(const source::EncodedExtent& extent);
+  Status unpack(const source::EncodedExtent& extent, std::span<std::byte> plain);
+  void unpack_into_chunks(const Packed& packed);
   Status prepare(Chunk& chunk);
   Status judge_if_whole(Chunk& chunk);
   Status write_if_judged(Packed& packed);
-  Status write(const Packed& packed);
+  Status write(Packed& packed);
   Status finish_if_written(Chunk& chunk);
+  static std::optional<Fingerprint> fingerprint_of_packed(const Chunk& chunk);
 
   Filler& filler_;
   OpenForWriting& writer_;
   std::map<std::pair<FileIndex, ChunkIndex>, Chunk> chunks_;
   std::vector<ChunkTask> wrong_;
   sendstream::ExtentDecompressor decompressor_;
-  Bytes plain_;               // of the extent in hand
-  std::vector<Bytes> spare_;  // memory of chunks that are done
+  Bytes plain_;  // of the extent in hand, if it does not lie in one chunk
 };
 
 }  // namespace icbd::replicator

@@ -20,6 +20,8 @@ namespace {
 
 // Written back by the kernel while we go on; measured to leave next to nothing for the last sync.
 constexpr std::uint64_t write_back_bytes = 8 * 1024 * 1024;
+// One request's worth.
+constexpr std::size_t chunk_buffers_kept = 32;
 
 }  // namespace
 
@@ -28,7 +30,8 @@ struct Filler::Assembly {
   ChunkTask task;
   std::vector<ByteRange> ranges;  // that are fetched
   std::size_t outstanding = 0;
-  Bytes buffer;  // of the whole chunk; empty if one range covers it
+  BufferPool::Buffer memory = {};
+  std::span<std::byte> buffer = {};  // of the whole chunk; empty if one range covers it
 };
 
 // One call of fetch().
@@ -72,7 +75,8 @@ Filler::Filler(Content& content, source::Source& source, ReadQueue& readers)
     : content_(content),
       source_(source),
       readers_(readers),
-      wants_encoded_(btrfs::wants_compression(content.staging().root_fd())) {}
+      wants_encoded_(btrfs::wants_compression(content.staging().root_fd())),
+      chunk_buffers_(limits::chunk_size, chunk_buffers_kept) {}
 
 void Filler::set_indexes(std::vector<std::shared_ptr<const DigestIndex>> indexes) {
   auto shared = std::make_shared<const Indexes>(std::move(indexes));
@@ -81,12 +85,15 @@ void Filler::set_indexes(std::vector<std::shared_ptr<const DigestIndex>> indexes
 }
 
 Result<Bytes> Filler::read_chunk(const ChunkTask& task) const {
-  const ByteRange range = content_.entry(task.file).chunk_range(task.chunk);
-  Bytes chunk(range.length);
+  Bytes chunk(content_.entry(task.file).chunk_range(task.chunk).length);
+  ICBD_TRY(read_chunk(task, chunk));
+  return chunk;
+}
+
+Status Filler::read_chunk(const ChunkTask& task, std::span<std::byte> chunk) const {
   ICBD_ASSIGN(const unique_fd fd,
               content_.staging().open_inode(content_.inode(task.file), O_RDONLY));
-  ICBD_TRY(read_exactly_at(fd.get(), chunk, range.offset));
-  return chunk;
+  return read_exactly_at(fd.get(), chunk, content_.entry(task.file).chunk_range(task.chunk).offset);
 }
 
 // The chunk's bytes are in the staged file: readers are answered from there.
@@ -209,11 +216,11 @@ Status Filler::write_ranges(const ChunkTask& task, ByteView chunk,
   return {};
 }
 
-void Filler::mark_stored(const ChunkTask& task, ByteView chunk) {
+void Filler::mark_stored(const ChunkTask& task, ByteView chunk, ChunkMap::Written written) {
   const ByteRange whole = content_.entry(task.file).chunk_range(task.chunk);
   const ChunkNumber number = content_.chunks().number(task.file, task.chunk);
   ++counters_.writes;
-  content_.chunks().remember_written(number, fingerprint(chunk));
+  content_.chunks().remember_written(number, written);
   for (const auto& job : readers_.take_and_finish(content_.chunks(), number))
     job->finish_part(whole, chunk);
 }
@@ -224,7 +231,7 @@ Status Filler::store(const ChunkTask& task, ByteView chunk, std::span<const Byte
   // Two readers' fetches may bring the same chunk: it is written once.
   if (is_stored(task)) return {};
   ICBD_TRY(write_ranges(task, chunk, ranges, writer));
-  mark_stored(task, chunk);
+  mark_stored(task, chunk, {.bytes = fingerprint(chunk)});
   return {};
 }
 
@@ -281,7 +288,7 @@ Status Filler::fetch_tasks(std::span<const ChunkTask> tasks, bool whole, Transfe
   std::vector<source::Extent> extents;
   std::map<std::pair<FileIndex, ChunkIndex>, Assembly> assemblies;
   for (const ChunkTask& task : tasks) {
-    Assembly assembly{.task = task, .ranges = ranges_of(task, whole), .buffer = {}};
+    Assembly assembly{.task = task, .ranges = ranges_of(task, whole)};
     assembly.outstanding = assembly.ranges.size();
     for (const ByteRange range : assembly.ranges) extents.push_back({task.file, range});
     assemblies.try_emplace({task.file, task.chunk}, std::move(assembly));
@@ -315,12 +322,11 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Trans
   ByteView chunk = data.data;
   if (range != whole || data.all_zero) {
     if (assembly.buffer.empty()) {
-      if (range == whole) {
-        assembly.buffer.resize(whole.length);
-      } else {
-        // What cannot be read does not match, and then all of it is asked for.
-        assembly.buffer = read_chunk(assembly.task).value_or(Bytes(whole.length));
-      }
+      assembly.memory = chunk_buffers_.take();
+      assembly.buffer = assembly.memory.bytes.first(whole.length);
+      // What cannot be read does not match, and then all of it is asked for.
+      if (range != whole && !read_chunk(assembly.task, assembly.buffer))
+        std::ranges::fill(assembly.buffer, std::byte{0});
     }
     const auto place =
         assembly.buffer.begin() + static_cast<std::ptrdiff_t>(range.offset - whole.offset);
@@ -341,6 +347,7 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Trans
       return stored;
   }
   assembly.buffer = {};
+  assembly.memory = {};
   return {};
 }
 

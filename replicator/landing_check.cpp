@@ -11,7 +11,10 @@
 #include <thread>
 
 #include "icbd/base/file.h"
+#include "icbd/base/fingerprint.h"
 #include "icbd/btrfs/file_extents.h"
+
+#include "packed_fingerprint.h"
 
 namespace icbd::replicator {
 namespace {
@@ -90,36 +93,85 @@ Result<ParentSide> parent_side(const Content& content, FileIndex file, ChunkInde
 
 }  // namespace
 
-std::vector<LandingCheck::Window> LandingCheck::windows(LandingCheckReport& report) const {
+LandingCheck::LandingCheck(Content& content)
+    : content_(content), compared_(std::make_unique<bool[]>(content.chunks().count())) {}
+
+void LandingCheck::add_windows(FileIndex file, std::vector<Window>& windows) const {
+  const std::uint32_t chunks = content_.entry(file).chunk_count();
+  for (std::uint32_t at = 0; at < chunks; at += window_chunks)
+    windows.push_back({file, ChunkIndex(at), std::min(window_chunks, chunks - at)});
+}
+
+std::vector<LandingCheck::Window> LandingCheck::written_windows() const {
+  std::vector<Window> all;
+  const ChunkMap& chunks = content_.chunks();
+  const auto was_written = [&](const Window& window) {
+    for (std::uint32_t i = 0; i < window.count; ++i)
+      if (chunks.written(chunks.number(window.file, ChunkIndex(window.first.value() + i))))
+        return true;
+    return false;
+  };
+  const auto& entries = content_.entries();
+  for (std::uint32_t i = 0; i < entries.size(); ++i)
+    if (entries[i].type == manifest::EntryType::file) add_windows(FileIndex(i), all);
+  std::erase_if(all, std::not_fn(was_written));
+  return all;
+}
+
+std::vector<LandingCheck::Window> LandingCheck::open_windows(const SharedInodes& shared,
+                                                             LandingCheckReport& report) const {
   std::vector<Window> all;
   const auto& entries = content_.entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     if (entries[i].type != manifest::EntryType::file) continue;
-    const Entry* before = shared_.find(content_.inode(FileIndex(i)));
-    if (before != nullptr && same_content(*before, entries[i])) {
+    const Entry* before = shared.find(content_.inode(FileIndex(i)));
+    if (before != nullptr && same_content(*before, entries[i]))
       report.bytes_shared += entries[i].size;
-      continue;
-    }
-    const std::uint32_t chunks = entries[i].chunk_count();
-    for (std::uint32_t at = 0; at < chunks; at += window_chunks)
-      all.push_back({FileIndex(i), ChunkIndex(at), std::min(window_chunks, chunks - at)});
+    else
+      add_windows(FileIndex(i), all);
   }
+  std::erase_if(all, [&](const Window& window) { return is_compared(window); });
   return all;
 }
 
-Result<LandingCheckReport> LandingCheck::run(std::stop_token stop) {
+bool LandingCheck::is_compared(const Window& window) const {
+  const std::uint64_t first = content_.chunks().number(window.file, window.first).value();
+  return std::ranges::all_of(std::span(&compared_[first], window.count),
+                             [](bool compared) { return compared; });
+}
+
+Status LandingCheck::compare_written(std::stop_token stop) {
   LandingCheckReport report;
-  const std::vector<Window> all = windows(report);
+  const auto compare = [this](const Window& window, LandingCheckReport& part) {
+    return compare_written(window, part);
+  };
+  ICBD_TRY(look_at(written_windows(), compare, stop, report));
+  bytes_compared_ = report.bytes_read;
+  return {};
+}
+
+Result<LandingCheckReport> LandingCheck::run(const SharedInodes& shared, std::stop_token stop) {
+  LandingCheckReport report;
+  report.bytes_read = bytes_compared_;
+  const auto check = [this](const Window& window, LandingCheckReport& part) {
+    return check_window(window, part);
+  };
+  ICBD_TRY(look_at(open_windows(shared, report), check, stop, report));
+  return report;
+}
+
+Status LandingCheck::look_at(std::span<const Window> windows, const Look& look,
+                             std::stop_token stop, LandingCheckReport& report) {
   std::atomic<std::size_t> next = 0;
   std::mutex mutex;  // guards report and the one below
   std::optional<Error> failure;
   const auto work = [&] {
     LandingCheckReport part;
     std::optional<Error> failed;
-    for (std::size_t i = next++; i < all.size() && !failed; i = next++) {
-      const Status checked = stop.stop_requested() ? fail(ErrorCode::cancelled, "stopping")
-                                                   : check_window(all[i], part);
-      if (!checked) failed = checked.error();
+    for (std::size_t i = next++; i < windows.size() && !failed; i = next++) {
+      const Status looked =
+          stop.stop_requested() ? fail(ErrorCode::cancelled, "stopping") : look(windows[i], part);
+      if (!looked) failed = looked.error();
     }
     const std::lock_guard lock(mutex);
     report.damaged.insert(report.damaged.end(), part.damaged.begin(), part.damaged.end());
@@ -127,19 +179,45 @@ Result<LandingCheckReport> LandingCheck::run(std::stop_token stop) {
     report.bytes_shared += part.bytes_shared;
     if (failed) {
       failure = std::move(failed);
-      next = all.size();
+      next = windows.size();
     }
   };
   {
     std::vector<std::jthread> threads;
-    for (unsigned i = 1; i < checkers && all.size() > 1; ++i) threads.emplace_back(work);
+    for (unsigned i = 1; i < checkers && windows.size() > 1; ++i) threads.emplace_back(work);
     work();
   }
   if (failure) return std::unexpected(std::move(*failure));
-  return report;
+  return {};
 }
 
-Status LandingCheck::check_window(const Window& window, LandingCheckReport& report) {
+// What is not as it was written, and what cannot be read, is left to check_window().
+Status LandingCheck::compare_written(const Window& window, LandingCheckReport& report) {
+  const Entry& entry = content_.entry(window.file);
+  ICBD_ASSIGN(const unique_fd fd,
+              content_.staging().open_inode(content_.inode(window.file), O_RDONLY));
+  Bytes chunk;
+  for (std::uint32_t i = 0; i < window.count; ++i) {
+    const ChunkIndex index(window.first.value() + i);
+    const ChunkNumber number = content_.chunks().number(window.file, index);
+    const auto written = content_.chunks().written(number);
+    if (!written) continue;
+    const ByteRange range = entry.chunk_range(index);
+    std::optional<Fingerprint> found;
+    if (written->packed) {
+      chunk.resize(limits::extent_length);
+      found = packed_fingerprint(fd.get(), range, chunk);
+    } else {
+      chunk.resize(range.length);
+      if (read_exactly_at(fd.get(), chunk, range.offset)) found = fingerprint(chunk);
+    }
+    compared_[number.value()] = found == written->bytes;
+    if (compared_[number.value()]) report.bytes_read += range.length;
+  }
+  return {};
+}
+
+Status LandingCheck::check_window(const Window& window, LandingCheckReport& report) const {
   const Entry& entry = content_.entry(window.file);
   const std::uint64_t begin = entry.chunk_range(window.first).offset;
   const std::uint64_t end =
@@ -154,8 +232,13 @@ Status LandingCheck::check_window(const Window& window, LandingCheckReport& repo
   Cursor here(std::move(extents));
   const auto proven = std::make_unique<bool[]>(window.count);
   for (std::uint32_t i = 0; i < window.count; ++i) {
-    const ByteRange range = entry.chunk_range(ChunkIndex(window.first.value() + i));
+    const ChunkIndex index(window.first.value() + i);
+    const ByteRange range = entry.chunk_range(index);
     const auto pieces = here.cut(range);
+    if (compared_[content_.chunks().number(window.file, index).value()]) {
+      proven[i] = true;
+      continue;
+    }
     if (all_of_kind(pieces, FileExtent::Kind::zeros)) {
       proven[i] = digests[i] == sha256_of_zeros(range.length);
     } else if (parent.extents && i < parent.digests.size() && digests[i] == parent.digests[i] &&
@@ -169,12 +252,13 @@ Status LandingCheck::check_window(const Window& window, LandingCheckReport& repo
 
 // What was verified by its digest in memory before it was written need only have stayed the same.
 bool LandingCheck::is_right(ByteView bytes, ChunkNumber number, const Digest& digest) const {
-  if (const auto written = content_.chunks().written(number)) return fingerprint(bytes) == *written;
+  const auto written = content_.chunks().written(number);
+  if (written && !written->packed) return fingerprint(bytes) == written->bytes;
   return sha256(bytes) == digest;
 }
 
 Status LandingCheck::read_back(const Window& window, std::span<const Digest> digests,
-                               std::span<const bool> proven, LandingCheckReport& report) {
+                               std::span<const bool> proven, LandingCheckReport& report) const {
   if (std::ranges::all_of(proven, [](bool p) { return p; })) return {};
   const Entry& entry = content_.entry(window.file);
   ICBD_ASSIGN(const unique_fd fd,

@@ -7,14 +7,19 @@
 //     the same digest, is the parent's verified chunk: nothing is read;
 //   - a range without written extents is zeros;
 //   - everything else is read back and compared: with the fingerprint of what this process verified
-//     by its digest and wrote, else with the digest.
+//     by its digest and wrote (of packed bytes, where it wrote those as they came), else with the
+//     digest.
+// What this process wrote need not be synced for that: it can be compared while the disk takes it.
 // So the cost follows what this arrival wrote, and a mistake of the shape, of its application or of
 // filling is found whatever its cause.
-// Lifecycle: construct, run() once, with no writer left and everything synced; `shared` was looked
-// at after that.
+// Lifecycle: with no writer left, construct and compare_written(); when everything is synced, run()
+// once, for what that left open. `shared` was looked at after the sync.
 #pragma once
 
 #include <atomic>
+#include <functional>
+#include <memory>
+#include <span>
 #include <stop_token>
 #include <vector>
 
@@ -37,10 +42,12 @@ struct LandingCheckReport {
 
 class LandingCheck {
  public:
-  LandingCheck(Content& content, const SharedInodes& shared) : content_(content), shared_(shared) {}
+  explicit LandingCheck(Content& content);
 
-  // An error only if something could not be looked at; `cancelled` if stopped.
-  Result<LandingCheckReport> run(std::stop_token stop);
+  // Reads back what this process has written. May be left out: run() does it then. An error only if
+  // something could not be looked at, as of run(); `cancelled` if stopped.
+  Status compare_written(std::stop_token stop);
+  Result<LandingCheckReport> run(const SharedInodes& shared, std::stop_token stop);
 
  private:
   struct Window {
@@ -48,15 +55,26 @@ class LandingCheck {
     ChunkIndex first;
     std::uint32_t count = 0;
   };
+  using Look = std::function<Status(const Window&, LandingCheckReport&)>;
+  void add_windows(FileIndex file, std::vector<Window>& windows) const;
+  // Of the files of which something was written.
+  std::vector<Window> written_windows() const;
   // Of the files that have to be looked at; counts the others.
-  std::vector<Window> windows(LandingCheckReport& report) const;
-  Status check_window(const Window& window, LandingCheckReport& report);
+  std::vector<Window> open_windows(const SharedInodes& shared, LandingCheckReport& report) const;
+  // By two threads; adds to the report.
+  static Status look_at(std::span<const Window> windows, const Look& look, std::stop_token stop,
+                        LandingCheckReport& report);
+  Status compare_written(const Window& window, LandingCheckReport& report);
+  bool is_compared(const Window& window) const;
+  Status check_window(const Window& window, LandingCheckReport& report) const;
   bool is_right(ByteView bytes, ChunkNumber number, const Digest& digest) const;
   Status read_back(const Window& window, std::span<const Digest> digests,
-                   std::span<const bool> proven, LandingCheckReport& report);
+                   std::span<const bool> proven, LandingCheckReport& report) const;
 
   Content& content_;
-  const SharedInodes& shared_;
+  // By chunk number: read back and found to be what was written. Threads look at different ones.
+  std::unique_ptr<bool[]> compared_;
+  std::uint64_t bytes_compared_ = 0;
 };
 
 }  // namespace icbd::replicator

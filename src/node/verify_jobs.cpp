@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "icbd/base/this_thread.h"
+
 namespace icbd::node {
 
 using nlohmann::json;
@@ -48,6 +50,7 @@ Result<std::string> VerifyJobs::start(catalog::Version version) {
 }
 
 void VerifyJobs::run(Job& job) {
+  work_in_background();
   auto outcome = verify_(job.version, job.progress);
   const std::string name =
       fmt::format("{}@{}", job.version.facts.image, job.version.facts.number.value());

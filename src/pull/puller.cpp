@@ -12,6 +12,7 @@
 
 #include "icbd/base/backoff.h"
 #include "icbd/base/quote.h"
+#include "icbd/base/this_thread.h"
 
 #include "choice.h"
 #include "remote_machine.h"
@@ -297,6 +298,7 @@ void Puller::State::note_look(const Status& looked) {
 // ---- bringing it here --------------------------------------------------------------------------
 
 void Puller::State::work(std::stop_token stop) {
+  work_in_background();
   // A failed attempt becomes due without anybody saying so; all else is news.
   constexpr auto tick = 500ms;
   while (!stop.stop_requested()) {

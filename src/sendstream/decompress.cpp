@@ -30,7 +30,8 @@ std::unexpected<Error> damaged(std::string_view algorithm) {
   return fail(ErrorCode::corrupt, fmt::format("the {} data do not unpack", algorithm));
 }
 
-Status unpack_zlib(ByteView packed, std::span<std::byte> output) {
+// Like the others, returns how much of `output` it has filled.
+Result<std::size_t> unpack_zlib(ByteView packed, std::span<std::byte> output) {
   z_stream stream{};
   if (inflateInit(&stream) != Z_OK) return fail(ErrorCode::internal, "zlib cannot begin");
   const std::unique_ptr<z_stream, int (*)(z_stream*)> guard(&stream, inflateEnd);
@@ -42,7 +43,7 @@ Status unpack_zlib(ByteView packed, std::span<std::byte> output) {
   const int result = inflate(&stream, Z_SYNC_FLUSH);
   if (result == Z_STREAM_END ||
       ((result == Z_OK || result == Z_BUF_ERROR) && stream.avail_out == 0))
-    return {};
+    return output.size() - stream.avail_out;
   return damaged("zlib");
 }
 
@@ -56,7 +57,7 @@ class ExtentDecompressor::Zstd {
                                                            zstd_window_log)) == 0;
   }
 
-  Status unpack(ByteView packed, std::span<std::byte> output) const {
+  Result<std::size_t> unpack(ByteView packed, std::span<std::byte> output) const {
     ZSTD_DCtx_reset(context_.get(), ZSTD_reset_session_only);
     ZSTD_inBuffer in{.src = packed.data(), .size = packed.size(), .pos = 0};
     ZSTD_outBuffer out{.dst = output.data(), .size = output.size(), .pos = 0};
@@ -65,10 +66,10 @@ class ExtentDecompressor::Zstd {
       const std::size_t before = in.pos + out.pos;
       const std::size_t result = ZSTD_decompressStream(context_.get(), &out, &in);
       if (ZSTD_isError(result) != 0) return damaged("zstd");
-      if (result == 0) return {};
+      if (result == 0) return out.pos;
       if (in.pos + out.pos == before) return damaged("zstd");
     }
-    return {};
+    return out.pos;
   }
 
  private:
@@ -83,7 +84,13 @@ Status ExtentDecompressor::decompress(const EncodedWrite& command, std::span<std
   ICBD_TRY(check_encoding(command));
   if (plain.size() != command.unencoded_length)
     return fail(ErrorCode::invalid_argument, "there is room for another length than the extent's");
-  std::ranges::fill(plain, std::byte{0});  // data may unpack to less
+  ICBD_ASSIGN(const std::size_t filled, unpack(command, plain));
+  std::ranges::fill(plain.subspan(filled), std::byte{0});  // data may unpack to less
+  return {};
+}
+
+Result<std::size_t> ExtentDecompressor::unpack(const EncodedWrite& command,
+                                               std::span<std::byte> plain) {
   if (command.compression == compression_zlib) return unpack_zlib(command.data, plain);
   if (command.compression == compression_zstd) {
     if (!zstd_) {
@@ -94,8 +101,7 @@ Status ExtentDecompressor::decompress(const EncodedWrite& command, std::span<std
     return zstd_->unpack(command.data, plain);
   }
   const std::size_t sector = lzo_smallest_sector << (command.compression - compression_lzo_first);
-  ICBD_TRY(unpack_lzo_extent(command.data, sector, plain));
-  return {};
+  return unpack_lzo_extent(command.data, sector, plain);
 }
 
 Status check_encoding(const EncodedWrite& command) {

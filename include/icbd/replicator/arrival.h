@@ -97,6 +97,7 @@ struct ArrivalProgress {
 
 struct PendingMap;
 class BulkFill;
+class LandingCheck;
 class SharedInodes;
 
 class Arrival : public std::enable_shared_from_this<Arrival> {
@@ -160,10 +161,12 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status read_here(ReadJob& job, ChunkIndex chunk);
   void drain_demand();
   Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
+  bool follows_bulk(const ChunkTask& task) const;
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
   void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);
   SharedInodes look_at_shared_inodes() const;
-  Result<bool> check_chunks(const SharedInodes& shared, std::stop_token stop);
+  Status sync_and_compare(LandingCheck& check, std::stop_token stop);
+  Result<bool> check_chunks(LandingCheck& check, const SharedInodes& shared, std::stop_token stop);
   Status finish_inodes(const SharedInodes& shared);
   void set_phase(ArrivalPhase phase);
   TransferFacts transfer_facts() const;
@@ -179,6 +182,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::atomic<std::uint64_t> bytes_read_ = 0;
   std::atomic<bool> told_all_here_ = false;
   std::atomic<bool> save_due_ = false;
+  std::atomic<bool> link_is_slow_ = false;
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
   bool abandoned_ = false;

@@ -4,7 +4,7 @@
 // read, so it takes no lock.
 // Guarantees: thread-safe. Once a reader has seen `done`, the chunk's bytes are in the staged file
 // and verified, or inherited from a verified parent. Nothing leaves `done`, except a chunk that the
-// check at landing finds damaged (revoke). Memory: nine bytes per chunk (128 KiB of file).
+// check at landing finds damaged (revoke). Memory: ten bytes per chunk (128 KiB of file).
 #pragma once
 
 #include <atomic>
@@ -52,9 +52,14 @@ class ChunkMap {
   void revoke(ChunkNumber chunk);
 
   // What this process has verified by its digest and then written, to be compared at landing with
-  // what the filesystem has of it.
-  void remember_written(ChunkNumber chunk, Fingerprint bytes);
-  std::optional<Fingerprint> written(ChunkNumber chunk) const;
+  // what the filesystem has of it. Not for two threads with the same chunk.
+  struct Written {
+    Fingerprint bytes;
+    bool packed = false;  // not of the bytes, but of the extents they were written as
+    bool operator==(const Written&) const = default;
+  };
+  void remember_written(ChunkNumber chunk, Written written);
+  std::optional<Written> written(ChunkNumber chunk) const;
 
   // True if every chunk that `range` of the file touches is done.
   bool is_done(FileIndex file, ByteRange range) const;
@@ -64,6 +69,7 @@ class ChunkMap {
   std::vector<std::uint64_t> first_;  // of each entry, and one past the last
   std::unique_ptr<std::atomic<ChunkState>[]> states_;
   std::unique_ptr<std::atomic<std::uint64_t>[]> written_;  // 0: not known
+  std::unique_ptr<std::atomic<bool>[]> packed_;
   std::atomic<std::uint64_t> done_ = 0;
 };
 

@@ -23,6 +23,7 @@
 #include <span>
 #include <vector>
 
+#include "icbd/base/buffer_pool.h"
 #include "icbd/replicator/content.h"
 #include "icbd/replicator/digest_index.h"
 #include "icbd/replicator/read_queue.h"
@@ -89,7 +90,7 @@ class Filler {
   // From now on everything is asked for plainly: the kernel may not read a compressed extent as we
   // did.
   void give_up_encoded() { wants_encoded_ = false; }
-  // From now on nothing is taken from local versions: one of their chunks cannot be read.
+  // From now on nothing is taken from other chunks here: one of them may be unreadable.
   void give_up_sharing() { shares_ = false; }
 
   const FillCounters& counters() const { return counters_; }
@@ -109,7 +110,8 @@ class Filler {
   void answer_readers(const ChunkTask& task, ByteView chunk);
   Status write_ranges(const ChunkTask& task, ByteView chunk, std::span<const ByteRange> ranges,
                       OpenForWriting& writer);
-  void mark_stored(const ChunkTask& task, ByteView chunk);
+  // `written`: of the chunk, or of how it was packed.
+  void mark_stored(const ChunkTask& task, ByteView chunk, ChunkMap::Written written);
   bool is_stored(const ChunkTask& task) const;
   // From an equal chunk in another file.
   Result<bool> share(const ChunkTask& task, int source_fd, ByteRange source,
@@ -117,6 +119,7 @@ class Filler {
   Status punch(const ChunkTask& task, ByteRange range, OpenForWriting& writer);
   Status fill_zeros(const ChunkTask& task, OpenForWriting& writer);
   Result<Bytes> read_chunk(const ChunkTask& task) const;
+  Status read_chunk(const ChunkTask& task, std::span<std::byte> chunk) const;
 
   Content& content_;
   source::Source& source_;
@@ -127,6 +130,7 @@ class Filler {
   mutable std::mutex mutex_;  // guards indexes_
   std::shared_ptr<const Indexes> indexes_ = std::make_shared<const Indexes>();
   FillCounters counters_;
+  BufferPool chunk_buffers_;  // for chunks that are put together
 };
 
 }  // namespace icbd::replicator

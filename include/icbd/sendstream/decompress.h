@@ -39,6 +39,7 @@ class ExtentDecompressor {
   Status decompress(const EncodedWrite& command, std::span<std::byte> plain);
 
  private:
+  Result<std::size_t> unpack(const EncodedWrite& command, std::span<std::byte> plain);
   class Zstd;
   std::unique_ptr<Zstd> zstd_;  // null until it is needed
 };

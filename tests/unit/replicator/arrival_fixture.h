@@ -110,6 +110,7 @@ class FaultySource final : public source::Source {
     if (away_) return fail(ErrorCode::unavailable, "away");
     const auto count = [&](const source::ExtentData& data) {
       ++extents_served;
+      if (on_extent) on_extent(data.extent);
       return sink.plain(data);
     };
     const auto count_encoded = [&](const source::EncodedExtent& extent) {

@@ -32,6 +32,18 @@ TEST(ChunkMap, DoneIsFinal) {
   EXPECT_EQ(map.done_count(), 1u);
 }
 
+TEST(ChunkMap, RemembersWhatWasWrittenUntilItIsRevoked) {
+  ChunkMap map(three_files());
+  EXPECT_EQ(map.written(ChunkNumber(2)), std::nullopt);
+  const ChunkMap::Written packed{.bytes = Fingerprint(7), .packed = true};
+  map.remember_written(ChunkNumber(2), packed);
+  EXPECT_EQ(map.written(ChunkNumber(2)), packed);
+  EXPECT_EQ(map.written(ChunkNumber(3)), std::nullopt);
+  map.advance(ChunkNumber(2), ChunkState::done);
+  map.revoke(ChunkNumber(2));
+  EXPECT_EQ(map.written(ChunkNumber(2)), std::nullopt);
+}
+
 TEST(ChunkMap, OnlyPendingChunksAreClaimedAndOnlyOnce) {
   ChunkMap map(three_files());
   EXPECT_FALSE(map.claim(ChunkNumber(1))) << "unresolved";

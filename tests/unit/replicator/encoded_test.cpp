@@ -132,6 +132,36 @@ TEST_F(EncodedArrivalTest, AreNotToldTwice) {
       "the second is not refused");
 }
 
+// What lies on the disk as it came is compared packed, and not unpacked for it; what somebody has
+// changed meanwhile is found all the same.
+TEST_F(EncodedArrivalTest, OneThatIsDamagedAfterItWasStoredIsFoundAtLanding) {
+  publish(std::string(text) + "; head -c 1M /dev/urandom > last");
+  start();
+  const auto version = open(1);
+  ASSERT_DONE(version);
+  const Content& content = (*version)->arrival->content();
+  const ChunkNumber damaged = content.chunks().number(file(**version, "disk"), ChunkIndex(3));
+  const auto staged = cache_->staging_path("image", VersionNumber(1)) / "disk";
+  std::once_flag once;
+  std::optional<ChunkMap::Written> written;
+  source_->on_extent = [&](const source::Extent& extent) {
+    if (extent.file != file(**version, "last")) return;
+    std::call_once(once, [&] {
+      wait_until([&] { return content.chunks().state(damaged) == ChunkState::done; },
+                 "the disk is not stored before the last file");
+      written = content.chunks().written(damaged);
+      const auto fd = open_file(staged, O_RDWR);
+      ASSERT_DONE(fd);
+      ASSERT_DONE(write_at(fd->get(), as_bytes("damage"), 3 * limits::chunk_size + 50'000));
+    });
+  };
+  replicator_->want((*version)->version.serial);
+  wait_until_complete(1);
+  ASSERT_TRUE(written);
+  EXPECT_TRUE(written->packed);
+  expect_landed_equal(1);
+}
+
 TEST_F(EncodedArrivalTest, AReaderIsAnsweredFromThemToo) {
   publish(text);
   start();

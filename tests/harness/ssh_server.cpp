@@ -99,11 +99,14 @@ Status SshServer::make_keys() const {
   std::filesystem::copy_file(key().string() + ".pub", folder / "authorized_keys");
   std::ofstream(known_hosts()) << fmt::format("[127.0.0.1]:* {}\n",
                                               first_line(folder / "host_key.pub"));
+  // SHLVL: bash takes a shell of sshd for a login's and reads what root has in .bashrc, unless it
+  // is within another. What that does is this machine's own affair, and may take locks that outlive
+  // it when a test kills the server.
   std::ofstream(folder / "sshd_config") << fmt::format(
       "Port {}\nListenAddress 127.0.0.1\nHostKey {}/host_key\nAuthorizedKeysFile "
       "{}/authorized_keys\nPermitRootLogin prohibit-password\nPasswordAuthentication no\n"
       "KbdInteractiveAuthentication no\nStrictModes no\nUsePAM no\nPidFile none\n"
-      "LogLevel VERBOSE\nMaxStartups 100\n",
+      "LogLevel VERBOSE\nMaxStartups 100\nSetEnv SHLVL=2\n",
       port_, folder.string(), folder.string());
   return {};
 }

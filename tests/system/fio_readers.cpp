@@ -42,6 +42,19 @@ std::size_t end_of_words(const std::string& output) {
   return output.starts_with('{') ? 0 : std::min(output.find("\n{"), output.size());
 }
 
+// Each opens its file, and may open it once more.
+constexpr int jobs_started = 2;
+
+// How often a process has a file open.
+int opened(pid_t process, const std::filesystem::path& file) {
+  int count = 0;
+  std::error_code gone;
+  const std::filesystem::path descriptors = fmt::format("/proc/{}/fd", process);
+  for (const auto& entry : std::filesystem::directory_iterator(descriptors, gone))
+    if (std::filesystem::read_symlink(entry.path(), gone) == file) ++count;
+  return count;
+}
+
 Result<json> jobs_in(const std::string& output) {
   json parsed = json::parse(output.substr(end_of_words(output)), nullptr, false);
   if (!parsed.is_object() || !parsed.contains("jobs"))
@@ -67,6 +80,9 @@ Result<std::unique_ptr<FioReaders>> FioReaders::start(const Site& site,
   append_endless_job(words, "direct", file, true);
   ICBD_ASSIGN(auto process,
               harness::Process::start(words, {.log_directory = site.folder(), .name = "fio"}));
+  // While workers die faster than they can answer, it would not even begin.
+  ICBD_TRY(Site::wait_until([&] { return opened(process->id(), file) >= jobs_started; },
+                            "fio to open what it reads"));
   return std::unique_ptr<FioReaders>(new FioReaders(std::move(process)));
 }
 

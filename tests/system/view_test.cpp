@@ -97,8 +97,8 @@ TEST_F(ViewTest, IsReadOnlyAndOneFileHasOneInodeNumber) {
   EXPECT_NE(complete.st_ino, other.st_ino);
 }
 
-// The master is stopped (not ended), so that connections stand and nothing comes. Nothing is fetched
-// in the background: what bulk had brought before that would keep no reader waiting.
+// The master is stopped (not ended), so that connections stand and nothing comes. Nothing is
+// fetched in the background: what bulk had brought before that would keep no reader waiting.
 TEST_F(ViewTest, ParkedReadersHoldNoThreadAndCanBeInterrupted) {
   change("head -c 100M /dev/urandom > parked; head -c 1M /dev/urandom > ready");
   ASSERT_DONE(site->publish("first"));

@@ -21,9 +21,9 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long a reader leaves a chunk to bulk before it asks for it itself: several round trips of a
-// fast link, too short to be felt.
-constexpr auto bulk_patience = 30ms;
+// How long a reader leaves a chunk to bulk before it asks for it itself. What is under way on a fast
+// link comes before; on a slow one, only who reads on behind bulk waits at all.
+constexpr auto bulk_patience = 100ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;
 // Of what readers alone bring, so much is lost with the power at most.
@@ -225,11 +225,12 @@ void Arrival::fail_readers(const std::vector<ChunkTask>& chunks, const Error& er
       job->fail(error);
 }
 
-// What lies before it has come with this arrival.
-bool Arrival::follows_bulk(const ChunkTask& task) const {
+// What lies before it has come with this arrival, or is waited for too: the kernel reads ahead.
+bool Arrival::follows_bulk(const ChunkTask& task) {
   if (task.chunk.value() == 0) return false;
   const ChunkMap& chunks = content_->chunks();
-  return chunks.written(chunks.number(task.file, ChunkIndex(task.chunk.value() - 1))).has_value();
+  const ChunkNumber before = chunks.number(task.file, ChunkIndex(task.chunk.value() - 1));
+  return chunks.written(before).has_value() || readers_.is_wanted(before);
 }
 
 // Leaves in `chunks` what it was asked for; chunks that bulk is fetching are left to it unless

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "icbd/base/this_thread.h"
-
 namespace icbd::replicator {
 namespace {
 
@@ -86,7 +84,6 @@ FillScheduler::Queue::iterator FillScheduler::next_due(Instant now, Instant& wak
 }
 
 void FillScheduler::work(std::stop_token stop) {
-  work_in_background();  // and with this thread all that a fill starts
   std::unique_lock lock(mutex_);
   while (!stop.stop_requested()) {
     const Instant now = std::chrono::steady_clock::now();

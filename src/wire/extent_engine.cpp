@@ -8,7 +8,6 @@
 #include <memory>
 
 #include "icbd/base/limits.h"
-#include "icbd/base/this_thread.h"
 
 #include "messages.h"
 
@@ -319,7 +318,6 @@ std::shared_ptr<PreparedUnit> ExtentEngine::next(bool demand_only) {
 
 void ExtentEngine::work(const std::stop_token& stop, bool demand_only) {
   pthread_setname_np(pthread_self(), demand_only ? "extents-demand" : "extents");
-  if (!demand_only) work_in_background();
   while (true) {
     std::shared_ptr<PreparedUnit> unit;
     {

@@ -8,8 +8,6 @@
 #include <utility>
 #include <vector>
 
-#include "icbd/base/this_thread.h"
-
 namespace icbd::wire {
 namespace {
 
@@ -132,7 +130,6 @@ void ExtentStream::send_all() {
       item = std::move(items_.front());
       items_.pop_front();
     }
-    if (is_bulk(item) && !std::exchange(in_background_, true)) work_in_background();
     const Status sent = send(item);
     const std::lock_guard lock(mutex_);
     waiting_bytes_ -= item.bytes;

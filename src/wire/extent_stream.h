@@ -90,7 +90,6 @@ class ExtentStream {
   Pacer pacer_;
   std::deque<double> delivered_;  // the last few rates that the kernel has seen
   std::optional<std::uint32_t> failed_request_;
-  bool in_background_ = false;
   std::thread sender_;  // begun with the first request
 };
 

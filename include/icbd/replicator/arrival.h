@@ -161,7 +161,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status read_here(ReadJob& job, ChunkIndex chunk);
   void drain_demand();
   Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
-  bool follows_bulk(const ChunkTask& task) const;
+  bool follows_bulk(const ChunkTask& task);
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
   void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);
   SharedInodes look_at_shared_inodes() const;

@@ -21,8 +21,8 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long a reader leaves a chunk to bulk before it asks for it itself. What is under way on a fast
-// link comes before; on a slow one, only who reads on behind bulk waits at all.
+// How long a reader leaves a chunk to bulk before it asks for it itself. What is under way on a
+// fast link comes before; on a slow one, only who reads on behind bulk waits at all.
 constexpr auto bulk_patience = 100ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;

@@ -21,9 +21,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long a reader leaves a chunk to bulk before it asks for it itself. What is under way on a
-// fast link comes before; on a slow one, only who reads on behind bulk waits at all.
+// How long a reader leaves a chunk to bulk before it asks for it itself. On a fast link, what is
+// under way comes before; on a slow one, who reads on behind bulk alone waits at all.
 constexpr auto bulk_patience = 100ms;
+constexpr auto bulk_patience_slow = 30ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;
 // Of what readers alone bring, so much is lost with the power at most.
@@ -198,7 +199,8 @@ void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
     return !readers_.is_wanted(content_->chunks().number(task.file, task.chunk));
   });
   if (chunks.empty()) return;
-  context_.timers.post_after(fetched ? bulk_patience : retry_interval,
+  const auto patience = link_is_slow_ ? bulk_patience_slow : bulk_patience;
+  context_.timers.post_after(fetched ? patience : retry_interval,
                              [self = shared_from_this(), chunks = std::move(chunks)]() mutable {
                                self->demand(std::move(chunks), true);
                              });

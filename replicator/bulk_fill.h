@@ -108,8 +108,8 @@ class BulkFill {
   bool closed_ = false;
   std::optional<Error> failure_;
 
-  std::future<Status>
-      checkpoint_;  // under way, or ended and not looked at; last: its end is waited for
+  // Under way, or ended and not looked at. Last: its end is waited for.
+  std::future<Status> checkpoint_;
 };
 
 }  // namespace icbd::replicator

@@ -1,11 +1,11 @@
 // Memory for the longest stretches that the kernel has been told of once.
 //
 // Purpose: a read past the page cache into memory that a ring knows pins no pages and looks up
-// none. There are as many as a disk has use for at once; whoever finds none left takes other
-// memory. Lifecycle: make(), hand spans() to the ring, take(). A buffer lives as long as somebody
-// holds it, also beyond this object, and beyond the ring. Guarantees: thread-safe. Each begins at a
-// page's border and holds a stretch of stretch_max bytes with the rest of the sectors at both of
-// its ends.
+// none. There are as many as a disk has use for at once; whoever finds none takes other memory.
+// Lifecycle: construct, hand spans() to the ring, take(). A buffer lives as long as somebody holds
+// it, also beyond this object, and beyond the ring.
+// Guarantees: thread-safe. Each begins at a page's border and holds a stretch of stretch_max bytes
+// with the rest of the sectors at both of its ends.
 #pragma once
 
 #include <cstddef>

@@ -169,10 +169,10 @@ Status ExtentStream::send(const Item& item) {
 
 Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   const bool bulk = is_bulk(item);
-  if (bulk) engine_.links().give_way(peer_);
   const std::vector<ByteView> pieces = frame.pieces();
   std::uint64_t bytes = frame_header_size;
   for (const ByteView piece : pieces) bytes += piece.size();
+  if (bulk) engine_.links().give_way(peer_, bytes);
   ICBD_ASSIGN(const auto waited,
               socket_.send_measured({.type = frame.type,
                                      .request_id = item.request_id,

@@ -47,12 +47,19 @@ PeerLinks::Reader::~Reader() {
   links_.changed_.notify_all();
 }
 
-void PeerLinks::give_way(const std::string& peer) {
+void PeerLinks::give_way(const std::string& peer, std::uint64_t bytes) {
   std::unique_lock lock(mutex_);
   const auto found = peers_.find(peer);
   if (found == peers_.end()) return;
   const Peer& known = found->second;  // peers are never forgotten
-  const TimePoint end = steady_clock::now() + patience;
+  if (!known.rate || *known.rate <= 0) return;
+  constexpr double share_of_bulk = 0.1;
+  const std::chrono::duration<double> longest(static_cast<double>(bytes) / *known.rate /
+                                              share_of_bulk);
+  const TimePoint end =
+      steady_clock::now() + (longest < patience
+                                 ? std::chrono::duration_cast<steady_clock::duration>(longest)
+                                 : steady_clock::duration(patience));
   while (true) {
     const TimePoint now = steady_clock::now();
     if (now >= end || (known.readers == 0 && now >= known.sent_by)) return;

@@ -23,7 +23,8 @@ namespace icbd::wire {
 class PeerLinks {
  public:
   static constexpr std::size_t most_peers = 4096;  // names come from outside
-  // Bulk goes on now and then, whoever reads.
+  // Bulk goes on now and then, whoever reads: it keeps a tenth of the link, and waits no longer
+  // than this for a frame.
   static constexpr std::chrono::milliseconds patience{100};
 
   // Bytes per second.
@@ -46,8 +47,9 @@ class PeerLinks {
   };
 
   // Returns when no reader of that peer is being answered and what they were sent has had the time
-  // to cross the link; or after `patience`.
-  void give_way(const std::string& peer);
+  // to cross the link; or after ten times what `bytes` take to cross it, and `patience` at most. At
+  // once while the link's rate is not known.
+  void give_way(const std::string& peer, std::uint64_t bytes);
 
  private:
   using TimePoint = std::chrono::steady_clock::time_point;

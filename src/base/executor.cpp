@@ -2,15 +2,12 @@
 
 #include <pthread.h>
 
+#include <system_error>
+
 namespace icbd {
 
-Executor::Executor(const std::string& name, unsigned threads) {
-  for (unsigned i = 0; i < threads; ++i)
-    threads_.emplace_back([this, name] {
-      pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
-      run();
-    });
-}
+Executor::Executor(const std::string& name, unsigned threads)
+    : name_(name.substr(0, 15)), most_threads_(threads) {}
 
 Executor::~Executor() {
   stop();
@@ -21,17 +18,35 @@ void Executor::post_after(std::chrono::milliseconds delay, Task task) {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
     queue_.push({std::chrono::steady_clock::now() + delay, next_order_++, std::move(task)});
+    add_thread_if_needed();
   }
   changed_.notify_one();
 }
 
+// With mutex_ held. A process that has just started makes no threads that it may never need.
+void Executor::add_thread_if_needed() {
+  if (queue_.size() <= idle_ || threads_.size() >= most_threads_) return;
+  ++idle_;  // it counts from now on: more tasks may come before it runs
+  try {
+    threads_.emplace_back([this] {
+      pthread_setname_np(pthread_self(), name_.c_str());
+      run();
+    });
+  } catch (const std::system_error&) {
+    --idle_;
+    if (threads_.empty()) throw;  // the others will get to it
+  }
+}
+
 void Executor::stop() {
+  std::vector<std::jthread> threads;
   {
     const std::lock_guard lock(mutex_);
     stopping_ = true;
+    threads.swap(threads_);
   }
   changed_.notify_all();
-  threads_.clear();                    // joins
+  threads.clear();                     // joins
   std::priority_queue<Entry> dropped;  // destroyed after the lock is let go: tasks may post
   {
     const std::lock_guard lock(mutex_);
@@ -52,10 +67,12 @@ void Executor::run() {
     }
     Task task = std::move(const_cast<Entry&>(queue_.top()).task);
     queue_.pop();
+    --idle_;
     lock.unlock();
     task();
     task = nullptr;  // what it holds is let go before the lock is taken again
     lock.lock();
+    ++idle_;
   }
 }
 

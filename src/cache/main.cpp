@@ -55,11 +55,12 @@ int serve(const config::DaemonArguments& arguments, const config::Cache& configu
 }
 
 // What the holder starts.
-int work(const config::DaemonArguments& arguments, holder::Channel& holder) {
+int work(const config::DaemonArguments& arguments, const std::unique_ptr<holder::Channel>& holder) {
+  if (!holder) return config::exit_failed;  // it is gone
   ::prctl(PR_SET_NAME, "icbd-worker");
-  // What takes time and needs nothing of the worker before: the first digest loads OpenSSL.
+  // What takes time and needs nothing of the worker before, if it was not done by the holder.
   static_cast<void>(sha256({}));
-  auto turn = holder.wait();
+  auto turn = holder->wait();
   if (!turn) return config::exit_done;
   config::Continuation continuation;
   return config::run_daemon(
@@ -71,7 +72,7 @@ int work(const config::DaemonArguments& arguments, holder::Channel& holder) {
       [&](const config::Cache& configuration, const Logger& logger) {
         cache::log_continuation(continuation, logger);
         return serve(arguments, configuration, logger,
-                     {.holder = &holder, .turn = std::move(*turn)});
+                     {.holder = holder.get(), .turn = std::move(*turn)});
       });
 }
 
@@ -79,8 +80,13 @@ int work(const config::DaemonArguments& arguments, holder::Channel& holder) {
 int hold(const config::DaemonArguments& arguments, const config::Cache& configuration,
          const Logger& logger, std::vector<std::string> words) {
   if (!configuration.holder) return serve(arguments, configuration, logger, {});
-  const auto ended = holder::run(
-      {.arguments = std::move(words), .logger = logger, .silence = configuration.worker_timeout});
+  // Once for all workers, which begin with what is in memory here: the first digest loads OpenSSL.
+  static_cast<void>(sha256({}));
+  const auto ended =
+      holder::run({.arguments = std::move(words),
+                   .logger = logger,
+                   .work = [&arguments] { return work(arguments, holder::Channel::open()); },
+                   .silence = configuration.worker_timeout});
   return ended ? *ended : config::complain(arguments, config::exit_failed, ended.error());
 }
 
@@ -94,7 +100,7 @@ int main(int argc, char** argv) {
            "Shows every version of every image of a master, and fetches them as they are read.",
        .example = config::example_cache()});
   if (!arguments) return arguments.error();
-  if (const auto holder = holder::Channel::open()) return work(*arguments, *holder);
+  if (const auto holder = holder::Channel::open()) return work(*arguments, holder);
   return config::run_daemon(*arguments, config::load_cache,
                             [&](const config::Cache& configuration, const Logger& logger) {
                               return hold(*arguments, configuration, logger, {argv, argv + argc});

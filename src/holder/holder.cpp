@@ -91,8 +91,9 @@ class Holder {
 
   // ---- workers -----------------------------------------------------------------------------
 
-  Result<WorkerProcess> spawn(const unique_fd& program) const {
-    return start_worker({.program = program.get(),
+  Result<WorkerProcess> spawn(const unique_fd& program, bool own) const {
+    return start_worker({.work = own && options_.work ? &options_.work : nullptr,
+                         .program = program.get(),
                          .arguments = options_.arguments,
                          .notify_socket = socket_->name(),
                          .silence = options_.silence});
@@ -110,7 +111,7 @@ class Holder {
   }
 
   Status start() {
-    ICBD_ASSIGN(WorkerProcess next, spawn(program_));
+    ICBD_ASSIGN(WorkerProcess next, spawn(program_, program_is_own_));
     return activate(std::move(next));
   }
 
@@ -124,9 +125,12 @@ class Holder {
     if (!worker_.exists()) exit_code_ = gave_up;
   }
 
+  // Also beside one that has only begun its turn: whatever kills workers may be quicker than a
+  // program is loaded, and none would ever get so far as to serve.
   void keep_one_standing_by() {
-    if (phase_ != Phase::serving || standby_.exists() || SteadyClock::now() < standby_at_) return;
-    auto next = spawn(program_);
+    const bool wanted = phase_ == Phase::serving || (phase_ == Phase::starting && was_ready_);
+    if (!wanted || standby_.exists() || SteadyClock::now() < standby_at_) return;
+    auto next = spawn(program_, program_is_own_);
     if (next)
       standby_ = std::move(*next);
     else
@@ -167,6 +171,7 @@ class Holder {
       last_end_ = "it handed over";
       upgrading_ = false;
       program_before_ = std::exchange(program_, std::move(program_next_));
+      own_before_ = std::exchange(program_is_own_, false);
       go_on();
     } else if (program_before_ && phase_ == Phase::starting) {
       roll_back(describe_end(status));
@@ -218,7 +223,7 @@ class Holder {
     discard_standby();
     upgrading_ = true;
     auto program = open_file(path, O_PATH);
-    auto next = program ? spawn(*program) : std::unexpected(program.error());
+    auto next = program ? spawn(*program, false) : std::unexpected(program.error());
     if (!next) return upgrade_failed(next.error().message());
     program_next_ = std::move(*program);
     standby_ = std::move(*next);
@@ -246,6 +251,7 @@ class Holder {
     options_.logger->error("the new program did not come up: {}; the one before goes on", why);
     last_end_ = "the upgrade failed: " + why;
     program_ = std::move(program_before_);
+    program_is_own_ = own_before_;
     discard_standby();
     go_on();
   }
@@ -427,8 +433,10 @@ class Holder {
   unique_fd signals_;
   std::string installed_;
   unique_fd program_;
-  unique_fd program_next_;    // that is being prepared
-  unique_fd program_before_;  // until the new one is ready
+  unique_fd program_next_;      // that is being prepared
+  unique_fd program_before_;    // until the new one is ready
+  bool program_is_own_ = true;  // the holder's own, whose workers need not be executed
+  bool own_before_ = true;
   std::map<std::string, unique_fd> kept_;
   std::string unmount_;
 

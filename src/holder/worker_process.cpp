@@ -27,6 +27,23 @@ void set(const char* name, const std::string& value) {
   ::setenv(name, value.c_str(), 1);  // NOLINT(concurrency-mt-unsafe): the holder has one thread
 }
 
+// What execve(2) would do: nothing of the holder's stays open.
+void let_go_of_the_holders_descriptors(int channel) {
+  ::close_range(STDERR_FILENO + 1, static_cast<unsigned>(channel) - 1, 0);
+  ::close_range(static_cast<unsigned>(channel) + 1, ~0u, 0);
+}
+
+[[noreturn]] void execute(const WorkerSettings& settings) {
+  std::vector<char*> arguments;
+  arguments.reserve(settings.arguments.size() + 1);
+  for (const std::string& argument : settings.arguments)
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  // Not by its name: what the holder was started from may have been replaced since.
+  ::execveat(settings.program, "", arguments.data(), environ, AT_EMPTY_PATH);
+  die("execute a worker");
+}
+
 // In the child. That may do more than call the system, because the holder has one thread.
 [[noreturn]] void run(const WorkerSettings& settings, pid_t holder, int channel) {
   // A worker without a holder would serve a mount that nobody can take over.
@@ -40,14 +57,9 @@ void set(const char* name, const std::string& value) {
   set("WATCHDOG_USEC", fmt::format("{}", settings.silence.count()));
   set("WATCHDOG_PID", fmt::format("{}", ::getpid()));
   set(channel_variable, fmt::format("{}:{}", holder, channel));
-  std::vector<char*> arguments;
-  arguments.reserve(settings.arguments.size() + 1);
-  for (const std::string& argument : settings.arguments)
-    arguments.push_back(const_cast<char*>(argument.c_str()));
-  arguments.push_back(nullptr);
-  // Not by its name: what the holder was started from may have been replaced since.
-  ::execveat(settings.program, "", arguments.data(), environ, AT_EMPTY_PATH);
-  die("execute a worker");
+  if (!settings.work) execute(settings);
+  let_go_of_the_holders_descriptors(channel);
+  std::exit((*settings.work)());  // NOLINT(concurrency-mt-unsafe): what work() began has ended
 }
 
 }  // namespace

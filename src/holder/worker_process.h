@@ -1,12 +1,13 @@
 // One worker: a child process that waits for its turn.
 //
-// Lifecycle: start() forks and executes; the process dies with the holder (PR_SET_PDEATHSIG). The
-// holder speaks to it over `channel`, and reaps it.
+// Lifecycle: start_worker() forks, and executes if it is to be another program; the process dies
+// with the holder (PR_SET_PDEATHSIG). The holder speaks to it over `channel`, and reaps it.
 #pragma once
 
 #include <sys/types.h>
 
 #include <chrono>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -24,7 +25,8 @@ struct WorkerProcess {
 };
 
 struct WorkerSettings {
-  int program = -1;  // a descriptor of the executable
+  const std::function<int()>* work = nullptr;  // of this very program; null: `program` is executed
+  int program = -1;                            // a descriptor of the executable
   const std::vector<std::string>& arguments;
   const std::string& notify_socket;
   std::chrono::microseconds silence{};

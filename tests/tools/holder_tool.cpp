@@ -2,6 +2,8 @@
 //
 //   holder_tool [SILENCE_MS UPGRADE_MS] SCRIPT...
 //
+// With HOLDER_TOOL_EXECUTES in the environment, all workers are executed, not forked.
+//
 // The first worker follows the first script, the second the second, …, all further ones the last:
 // words separated by commas, see Worker below. What is printed ends in the worker's number.
 #include <fcntl.h>
@@ -155,8 +157,8 @@ class Worker {
 
 int main(int argc, char** argv) {
   std::vector<std::string> scripts(argv + 1, argv + argc);
-  holder::HolderOptions options{.arguments = {argv, argv + argc},
-                                .logger = *make_logger("holder", "info")};
+  holder::HolderOptions options{
+      .arguments = {argv, argv + argc}, .logger = *make_logger("holder", "info"), .work = {}};
   const auto take_time = [&scripts] {
     const std::chrono::milliseconds time(std::atoi(scripts.front().c_str()));
     scripts.erase(scripts.begin());
@@ -167,12 +169,16 @@ int main(int argc, char** argv) {
     options.upgrade_timeout = take_time();
   }
   if (scripts.empty()) return 2;
-  if (const auto channel = holder::Channel::open()) {
+  const auto work = [&scripts](const std::unique_ptr<holder::Channel>& channel) {
+    if (!channel) return 1;
     auto turn = channel->wait();
     if (!turn) return 0;
     const std::size_t number = std::min<std::size_t>(turn->starts, scripts.size() - 1);
     return Worker(std::move(*turn), *channel).run(scripts[number]);
-  }
+  };
+  if (const auto channel = holder::Channel::open()) return work(channel);
+  if (std::getenv("HOLDER_TOOL_EXECUTES") == nullptr)
+    options.work = [&work] { return work(holder::Channel::open()); };
   const auto ended = holder::run(options);
   return ended ? *ended : 3;
 }

@@ -1,10 +1,11 @@
 // Threads that run tasks, now or after a delay.
 //
-// Lifecycle: the constructor starts the threads; stop() (and the destructor) lets running tasks
-// end and drops the ones that have not begun, destroying them without running them. A task owner
-// that must be told keeps a destructor in the task.
-// Guarantees: thread-safe. Tasks begin in the order of their due times; equal ones in the order
-// they were posted. post() after stop() drops the task. Tasks must not throw.
+// Lifecycle: a thread starts when a task is posted that no idle one can take, until there are
+// `threads` of them; stop() (and the destructor) lets running tasks end and drops the ones that
+// have not begun, destroying them without running them. A task owner that must be told keeps a
+// destructor in the task. Guarantees: thread-safe. Tasks begin in the order of their due times;
+// equal ones in the order they were posted. post() after stop() drops the task. Tasks must not
+// throw.
 #pragma once
 
 #include <chrono>
@@ -44,13 +45,17 @@ class Executor {
       return due != other.due ? due > other.due : order > other.order;
     }
   };
+  void add_thread_if_needed();
   void run();
 
-  std::mutex mutex_;
+  const std::string name_;
+  const unsigned most_threads_;
+  std::mutex mutex_;  // guards what is below
   std::condition_variable changed_;
   std::priority_queue<Entry> queue_;
   std::uint64_t next_order_ = 0;
   bool stopping_ = false;
+  std::size_t idle_ = 0;  // threads that wait for a task, or for one to be due
   std::vector<std::jthread> threads_;
 };
 

@@ -3,9 +3,10 @@
 // Purpose: starts a worker, keeps the descriptors that it hands over (the mount, its memory, a
 // listening socket), and gives them to the next one when it dies, hangs or is replaced: so that
 // whoever uses what stands behind them sees a delay at most. The next one stands by already, with
-// everything done that can be done in advance. The holder is the main process for the service
-// manager, and watches the worker as that would (icbd/base/service_manager.h). It knows nothing of
-// filesystems and networks, and uses one thread.
+// everything done that can be done in advance: it is forked from the holder, which has its program
+// loaded and linked already; only another program, after an upgrade, is executed. The holder is the
+// main process for the service manager, and watches the worker as that would
+// (icbd/base/service_manager.h). It knows nothing of filesystems and networks, and uses one thread.
 // Lifecycle: run() returns when the worker has ended on its own account or was told to; what was
 // kept is let go then, and what was mounted is unmounted if the worker did not do that itself.
 //
@@ -26,6 +27,7 @@
 #pragma once
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -42,8 +44,12 @@ namespace icbd::holder {
 inline constexpr int gave_up = 3;
 
 struct HolderOptions {
-  std::vector<std::string> arguments;  // of the worker, its name first
+  std::vector<std::string> arguments;  // of a worker that is executed, its name first
   Logger logger;
+  // What a worker of this very program does, in a process of its own, where Channel::open() finds
+  // the holder; returns its exit code. Without it, all workers are executed: each is loaded and
+  // linked anew then, which takes processor time when there may be none to spare.
+  std::function<int()> work;
   // A worker that was ready and says nothing for so long is killed. It is asked for a sign three
   // times within.
   std::chrono::milliseconds silence{30'000};

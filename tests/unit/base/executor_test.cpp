@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <future>
 #include <memory>
 
@@ -27,6 +28,27 @@ TEST(Executor, RunsTasksInTheirOrder) {
   for (int i = 0; i < 5; ++i) executor.post([&order, i] { order.push_back(i); });
   wait_for_turn(executor);
   EXPECT_THAT(order, ElementsAre(0, 1, 2, 3, 4));
+}
+
+std::ptrdiff_t threads_of_this_process() {
+  return std::distance(std::filesystem::directory_iterator("/proc/self/task"), {});
+}
+
+TEST(Executor, StartsThreadsForTasksThatNoIdleOneCanTake) {
+  const auto before = threads_of_this_process();
+  std::promise<void> first, go;
+  auto first_began = first.get_future();
+  Executor executor("test", 8);
+  EXPECT_EQ(threads_of_this_process(), before);
+  executor.post([&] {
+    first.set_value();
+    go.get_future().wait();
+  });
+  first_began.wait();
+  EXPECT_EQ(threads_of_this_process(), before + 1);
+  wait_for_turn(executor);
+  EXPECT_EQ(threads_of_this_process(), before + 2);
+  go.set_value();
 }
 
 TEST(Executor, RunsDelayedTasksWhenTheyAreDue) {

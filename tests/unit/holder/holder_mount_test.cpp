@@ -29,7 +29,7 @@ class HolderMountTest : public HolderTest {
   const std::string mountpoint_ = (folder_.path() / "mount").string();
 };
 
-TEST_F(HolderMountTest, WhatTheWorkerLeavesMountedIsUnmountedInTheEnd) {
+TEST_P(HolderMountTest, WhatTheWorkerLeavesMountedIsUnmountedInTheEnd) {
   start({"mount:" + mountpoint_ + ",serve"});
   wait_for("ready 0");
   EXPECT_TRUE(is_mounted());
@@ -37,7 +37,7 @@ TEST_F(HolderMountTest, WhatTheWorkerLeavesMountedIsUnmountedInTheEnd) {
   EXPECT_FALSE(is_mounted());
 }
 
-TEST_F(HolderMountTest, ItStaysBetweenTwoWorkers) {
+TEST_P(HolderMountTest, ItStaysBetweenTwoWorkers) {
   start({"mount:" + mountpoint_ + ",ready,raise:9", "serve"});
   wait_for("ready 1");
   EXPECT_TRUE(is_mounted());
@@ -45,12 +45,14 @@ TEST_F(HolderMountTest, ItStaysBetweenTwoWorkers) {
   EXPECT_FALSE(is_mounted()) << "the second worker did not say it again";
 }
 
-TEST_F(HolderMountTest, WhatIsNothingAnyMoreIsLeftAlone) {
+TEST_P(HolderMountTest, WhatIsNothingAnyMoreIsLeftAlone) {
   start({"mount:" + mountpoint_ + ",say:X_UNMOUNT=,serve"});
   wait_for("ready 0");
   EXPECT_EQ(stop(), 0);
   EXPECT_TRUE(is_mounted());
 }
+
+ICBD_WITH_BOTH_KINDS_OF_WORKERS(HolderMountTest);
 
 }  // namespace
 }  // namespace icbd::holder

@@ -6,8 +6,10 @@
 
 #include <csignal>
 #include <filesystem>
+#include <optional>
 
 #include "icbd/base/digest.h"
+#include "icbd/base/this_thread.h"
 #include "icbd/cache/cache.h"
 #include "icbd/config/config.h"
 #include "icbd/config/daemon.h"
@@ -37,11 +39,13 @@ int serve(const config::DaemonArguments& arguments, const config::Cache& configu
           const Logger& logger, cache::Inheritance inheritance) {
   DaemonSignals signals;
   const bool held = inheritance.holder != nullptr;
+  std::optional<WorkFirst> first(std::in_place);  // readers wait until it serves
   // Somebody else took the mount away: there is nothing left to serve.
   auto cache = cache::Cache::start(configuration, logger, std::move(inheritance), [logger] {
     logger->info("the view was unmounted");
     ::kill(::getpid(), SIGTERM);
   });
+  first.reset();
   if (!cache) return config::complain(arguments, config::exit_failed, cache.error());
   const auto served = config::serve_until_stopped(
       signals, logger, service_of(**cache, arguments, configuration, logger, held));

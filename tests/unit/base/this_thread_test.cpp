@@ -27,5 +27,23 @@ TEST(ThisThreadTest, WorkInBackgroundIsAThreadsOwnAndThatOfThoseItStarts) {
   EXPECT_EQ(nice_value(), before) << "of the others";
 }
 
+TEST(ThisThreadTest, WorkFirstIsAThreadsOwnAndEnds) {
+  const int before = nice_value();
+  const bool may = before == 0 && geteuid() == 0;
+  const auto nice_value_of_what_it_starts = [] {
+    int value = 0;
+    std::thread([&] { value = nice_value(); }).join();
+    return value;
+  };
+  {
+    const WorkFirst first;
+    if (nice_value() == before && may) GTEST_SKIP() << "root without CAP_SYS_NICE";
+    EXPECT_EQ(nice_value(), may ? -10 : before);
+    EXPECT_EQ(nice_value_of_what_it_starts(), before);
+  }
+  EXPECT_EQ(nice_value(), before);
+  EXPECT_EQ(nice_value_of_what_it_starts(), before);
+}
+
 }  // namespace
 }  // namespace icbd

@@ -7,7 +7,10 @@
 namespace icbd {
 
 Executor::Executor(const std::string& name, unsigned threads)
-    : name_(name.substr(0, 15)), most_threads_(threads) {}
+    : name_(name.substr(0, 15)), most_threads_(threads) {
+  const std::lock_guard lock(mutex_);
+  add_thread();
+}
 
 Executor::~Executor() {
   stop();
@@ -26,16 +29,20 @@ void Executor::post_after(std::chrono::milliseconds delay, Task task) {
 // With mutex_ held. A process that has just started makes no threads that it may never need.
 void Executor::add_thread_if_needed() {
   if (queue_.size() <= idle_ || threads_.size() >= most_threads_) return;
-  ++idle_;  // it counts from now on: more tasks may come before it runs
   try {
-    threads_.emplace_back([this] {
-      pthread_setname_np(pthread_self(), name_.c_str());
-      run();
-    });
+    add_thread();
   } catch (const std::system_error&) {
-    --idle_;
-    if (threads_.empty()) throw;  // the others will get to it
+    // Those that there are will get to it.
   }
+}
+
+// With mutex_ held.
+void Executor::add_thread() {
+  threads_.emplace_back([this] {
+    pthread_setname_np(pthread_self(), name_.c_str());
+    run();
+  });
+  ++idle_;  // it counts from now on: more tasks may come before it runs
 }
 
 void Executor::stop() {

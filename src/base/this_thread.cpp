@@ -1,8 +1,12 @@
 #include "icbd/base/this_thread.h"
 
-#include <sched.h>
+#include <linux/sched.h>
+#include <linux/sched/types.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
+
+#include <cstdint>
 
 namespace icbd {
 namespace {
@@ -17,10 +21,22 @@ id_t this_thread() {
   return static_cast<id_t>(gettid());
 }
 
-// With the flag, what the thread starts begins with a nice value of 0 again, see sched(7).
-bool set_reset_on_fork(bool on) {
-  const sched_param none{};
-  return sched_setscheduler(0, on ? SCHED_OTHER | SCHED_RESET_ON_FORK : SCHED_OTHER, &none) == 0;
+// sched_getattr(2) and sched_setattr(2), which C libraries do not have yet.
+bool is_ordinary() {
+  sched_attr attributes{};
+  return syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) == 0 &&
+         attributes.sched_policy == SCHED_NORMAL && attributes.sched_nice == 0;
+}
+
+// With SCHED_FLAG_RESET_ON_FORK, what the thread starts begins with a nice value of 0 again, see
+// sched(7). Both are set, or neither.
+bool schedule(int niceness, std::uint64_t flags) {
+  sched_attr attributes{};
+  attributes.size = sizeof attributes;
+  attributes.sched_policy = SCHED_NORMAL;
+  attributes.sched_flags = flags;
+  attributes.sched_nice = niceness;
+  return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0;
 }
 
 }  // namespace
@@ -32,16 +48,13 @@ void work_in_background() {
 }
 
 WorkFirst::WorkFirst() {
-  if (sched_getscheduler(0) != SCHED_OTHER || getpriority(PRIO_PROCESS, this_thread()) != 0) return;
-  if (!set_reset_on_fork(true)) return;
-  changed_ = setpriority(PRIO_PROCESS, this_thread(), first_nice) == 0;
-  if (!changed_) set_reset_on_fork(false);
+  if (is_ordinary()) changed_ = schedule(first_nice, SCHED_FLAG_RESET_ON_FORK);
 }
 
 WorkFirst::~WorkFirst() {
-  if (!changed_) return;
-  setpriority(PRIO_PROCESS, this_thread(), 0);
-  set_reset_on_fork(false);
+  // To take the flag back needs more than a limit that lets the nice value be changed; it means
+  // nothing at 0.
+  if (changed_ && !schedule(0, 0)) setpriority(PRIO_PROCESS, this_thread(), 0);
 }
 
 }  // namespace icbd

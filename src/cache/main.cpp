@@ -39,7 +39,8 @@ int serve(const config::DaemonArguments& arguments, const config::Cache& configu
           const Logger& logger, cache::Inheritance inheritance) {
   DaemonSignals signals;
   const bool held = inheritance.holder != nullptr;
-  std::optional<WorkFirst> first(std::in_place);  // readers wait until it serves
+  std::optional<WorkFirst> first;
+  if (inheritance.turn.starts > 0) first.emplace();  // readers wait until it serves
   // Somebody else took the mount away: there is nothing left to serve.
   auto cache = cache::Cache::start(configuration, logger, std::move(inheritance), [logger] {
     logger->info("the view was unmounted");
@@ -65,7 +66,8 @@ int work(const config::DaemonArguments& arguments, const std::unique_ptr<holder:
   // What takes time and needs nothing of the worker before, if it was not done by the holder.
   static_cast<void>(sha256({}));
   auto turn = holder->wait();
-  if (!turn) return config::exit_done;
+  if (!turn && turn.error().code() == ErrorCode::cancelled) return config::exit_done;
+  if (!turn) return config::complain(arguments, config::exit_failed, turn.error());
   config::Continuation continuation;
   return config::run_daemon(
       arguments,

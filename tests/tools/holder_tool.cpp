@@ -172,7 +172,7 @@ int main(int argc, char** argv) {
   const auto work = [&scripts](const std::unique_ptr<holder::Channel>& channel) {
     if (!channel) return 1;
     auto turn = channel->wait();
-    if (!turn) return 0;
+    if (!turn) return turn.error().code() == ErrorCode::cancelled ? 0 : 1;
     const std::size_t number = std::min<std::size_t>(turn->starts, scripts.size() - 1);
     return Worker(std::move(*turn), *channel).run(scripts[number]);
   };

@@ -1,11 +1,11 @@
 // Threads that run tasks, now or after a delay.
 //
-// Lifecycle: a thread starts when a task is posted that no idle one can take, until there are
-// `threads` of them; stop() (and the destructor) lets running tasks end and drops the ones that
-// have not begun, destroying them without running them. A task owner that must be told keeps a
-// destructor in the task. Guarantees: thread-safe. Tasks begin in the order of their due times;
-// equal ones in the order they were posted. post() after stop() drops the task. Tasks must not
-// throw.
+// Lifecycle: the constructor starts one thread; another one starts when a task is posted that no
+// idle one can take, until there are `threads` of them or the system gives no more; stop() (and the
+// destructor) lets running tasks end and drops the ones that have not begun, destroying them
+// without running them. A task owner that must be told keeps a destructor in the task. Guarantees:
+// thread-safe. Tasks begin in the order of their due times; equal ones in the order they were
+// posted. post() after stop() drops the task. Tasks must not throw.
 #pragma once
 
 #include <chrono>
@@ -46,6 +46,7 @@ class Executor {
     }
   };
   void add_thread_if_needed();
+  void add_thread();
   void run();
 
   const std::string name_;

@@ -10,8 +10,8 @@ void work_in_background();
 
 // While this lives, its thread gets the processor before others, and what it starts does not: for
 // the little that has to be done before everybody else can go on. Changes nothing without the
-// privilege (CAP_SYS_NICE), and where somebody has given the process a nice value already. To be
-// destroyed by the thread that made it.
+// privilege (CAP_SYS_NICE or RLIMIT_NICE), and where somebody has given the process a nice value
+// already. To be destroyed by the thread that made it.
 class WorkFirst {
  public:
   WorkFirst();

@@ -9,9 +9,11 @@ import mmap
 import os
 import pathlib
 import re
+import select
 import selectors
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -194,6 +196,21 @@ class Daemon:
             words = pathlib.Path(self.log).read_text(errors="replace")[-2000:]
             raise BenchError(f"{self.name}: {path}: {error}\n{words}") from error
 
+    @contextlib.contextmanager
+    def announcements(self):
+        """A function that waits until the daemon says that its catalog has changed, or so many
+        seconds have passed. To ask again and again instead would cost both sides processor time
+        which then is missing where it is measured."""
+        host, port = self.addresses["rest"].rsplit(":", 1)
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(b"GET /api/events HTTP/1.1\r\nHost: bench\r\n\r\n")
+
+            def wait(seconds_max):
+                if select.select([connection], [], [], seconds_max)[0] and not connection.recv(65536):
+                    raise BenchError(f"{self.name} does not announce any more")
+
+            yield wait
+
     def peak_rss_mib(self):
         """Of the largest process: a cache is a holder, a worker, and one that waits."""
         return processes.peak_rss_mib(self.process.pid)
@@ -357,7 +374,13 @@ class Lab:
                 raise BenchError(f"{image}@{number} does not arrive: {failure}")
             return version and version["state"] == "complete"
 
-        wait_until(complete, f"{image}@{number} to be complete", seconds_max)
+        deadline = time.monotonic() + seconds_max
+        with (cache or self.cache).announcements() as announced:
+            while not complete():
+                if time.monotonic() > deadline:
+                    raise BenchError(f"gave up after {seconds_max} s waiting for {image}@{number} "
+                                     "to be complete")
+                announced(1)
 
     def pull(self, image, number, cache=None):
         """Has the cache fetch all of it; returns at once."""

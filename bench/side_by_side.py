@@ -14,8 +14,7 @@ BENCH = "transfer"
 PIPE = "btrfs send | btrfs receive, sync"
 RSS_FIGURE_MIB = 128
 GIB, MIB, KIB4 = 1 << 30, 1 << 20, 4096
-# A status request costs the cache something too: it is asked this often.
-POLL_SECONDS = 0.02
+ARRIVAL_SECONDS_MAX = 3600
 
 
 @dataclasses.dataclass
@@ -39,17 +38,6 @@ def in_turns(index, *actions):
         action()
 
 
-def wait_complete(laboratory, image, number, cache=None, seconds_max=3600):
-    def complete():
-        version = laboratory.version(image, number, cache)
-        failure = version and version.get("progress", {}).get("failure")
-        if failure:
-            raise lab.BenchError(f"{image}@{number} does not arrive: {failure}")
-        return version and version["state"] == "complete"
-
-    lab.wait_until(complete, f"{image}@{number} to be complete", seconds_max, POLL_SECONDS)
-
-
 def ours(laboratory, image, number, side):
     """Has the cache fetch the version, from cold caches."""
     laboratory.wait_known(image, number)
@@ -60,7 +48,7 @@ def ours(laboratory, image, number, side):
     machine = processes.machine_cpu_seconds()
     begin = time.perf_counter()
     laboratory.pull(image, number)
-    wait_complete(laboratory, image, number)
+    laboratory.wait_complete(image, number, seconds_max=ARRIVAL_SECONDS_MAX)
     side.seconds.append(time.perf_counter() - begin)
     side.machine.append(processes.machine_cpu_seconds() - machine)
     side.sender.append(processes.cpu_seconds(pids[0]) - cpu[0])

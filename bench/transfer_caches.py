@@ -22,7 +22,7 @@ def _pull_all(laboratory, caches):
     for cache in caches:
         laboratory.pull(IMAGE, 1, cache)
     for cache in caches:
-        side_by_side.wait_complete(laboratory, IMAGE, 1, cache)
+        laboratory.wait_complete(IMAGE, 1, cache=cache)
     seconds = time.perf_counter() - begin
     cpu, read = processes.cpu_seconds(pid) - cpu, processes.disk_bytes_read(pid) - read
     for cache in caches:

@@ -124,7 +124,7 @@ def _read_during_bulk(laboratory, number, link):
     touch = time.perf_counter() - begin
     every = iter(range(1_000_000))
     seconds = reader.read_until(lambda: next(every) % 10 == 9 and progressed())
-    side_by_side.wait_complete(laboratory, BULK, number)
+    laboratory.wait_complete(BULK, number, seconds_max=side_by_side.ARRIVAL_SECONDS_MAX)
     # What took less than half a round trip was here already.
     return [s for s in seconds if s > link.rtt_ms / 2000], touch
 

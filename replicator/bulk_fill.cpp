@@ -1,5 +1,6 @@
 #include "bulk_fill.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -28,7 +29,7 @@ constexpr std::chrono::duration<double> soon = 60ms;
 constexpr std::size_t batch_chunks = 512;  // of small files
 constexpr unsigned workers = 8;
 constexpr std::size_t queued_batches = 1;
-// A crash costs at most this much fetched again.
+// A crash costs at most this much fetched again; with more, the last sync has more to wait for.
 constexpr std::uint64_t checkpoint_bytes = 256 * 1024 * 1024;
 constexpr auto checkpoint_interval = 5s;
 // Others write to the filesystem too.
@@ -41,6 +42,14 @@ constexpr std::uint32_t run_chunks = 4096;
 constexpr std::size_t repeated_chunks = 1024;
 // What is smaller costs less to fetch, with others, than to open a file for.
 constexpr std::uint64_t smallest_repeated = 16 * 1024;
+
+// Durability is syncfs's work, so a failure here shows up there.
+void begin_to_write(const Content& content, FileIndex file, ByteRange range) {
+  const auto fd = content.staging().open_inode(content.inode(file), O_RDONLY);
+  if (!fd) return;
+  static_cast<void>(::sync_file_range(fd->get(), static_cast<off64_t>(range.offset),
+                                      static_cast<off64_t>(range.length), SYNC_FILE_RANGE_WRITE));
+}
 
 }  // namespace
 
@@ -56,7 +65,9 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
       stored_at_room_check_(stored_at_checkpoint_),
       batch_goal_(first_batch),
       rate_begin_(clock.now()),
-      fetched_at_rate_(filler.counters().bytes_fetched) {}
+      fetched_at_rate_(filler.counters().bytes_fetched),
+      write_back_(
+          [&content](FileIndex file, ByteRange range) { begin_to_write(content, file, range); }) {}
 
 Status BulkFill::prepare(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
@@ -195,7 +206,7 @@ Status BulkFill::plan_files(std::stop_token stop,
   const auto& entries = content_.entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i) {
     if (entries[i].type != manifest::EntryType::file || !which(entries[i])) continue;
-    OpenForWriting writer(content_);
+    OpenForWriting writer(content_, &write_back_);
     for (std::uint32_t at = 0; at < entries[i].chunk_count(); at += run_chunks)
       ICBD_TRY(plan_run(FileIndex(i), ChunkIndex(at),
                         std::min(run_chunks, entries[i].chunk_count() - at), writer, stop));
@@ -208,7 +219,7 @@ Status BulkFill::fill_left_to_readers(std::stop_token stop) {
   while (!left_to_readers_.empty()) {
     const auto tasks = std::exchange(left_to_readers_, {});
     for (const ChunkTask& task : tasks) {
-      OpenForWriting writer(content_);
+      OpenForWriting writer(content_, &write_back_);
       ICBD_TRY(plan_run(task.file, task.chunk, 1, writer, stop));
     }
     ICBD_TRY(push_batch(stop));
@@ -289,7 +300,7 @@ Status BulkFill::fill_repeated(const std::stop_token& stop) {
   if (repeated_.empty()) return {};
   ICBD_TRY(push_batch(stop));
   ICBD_TRY(wait_until_drained());
-  OpenForWriting writer(content_);
+  OpenForWriting writer(content_, &write_back_);
   while (!repeated_.empty()) {
     if (stop.stop_requested()) return fail(ErrorCode::cancelled, "stopping");
     const ChunkTask task = repeated_.back();
@@ -348,7 +359,7 @@ void BulkFill::pace(const std::stop_token& stop) {
 }
 
 void BulkFill::work() {
-  OpenForWriting writer(content_);
+  OpenForWriting writer(content_, &write_back_);
   std::unique_lock lock(mutex_);
   while (true) {
     changed_.wait(lock, [&] { return closed_ || failure_ || !batches_.empty(); });

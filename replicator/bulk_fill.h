@@ -21,6 +21,7 @@
 #include "icbd/replicator/filler.h"
 
 #include "repeated_chunks.h"
+#include "write_back.h"
 
 namespace icbd::replicator {
 
@@ -98,6 +99,7 @@ class BulkFill {
   std::uint64_t batch_missing_ = 0;  // of its chunks, what has to be fetched
   bool only_here_ = false;
   std::vector<ChunkTask> left_to_readers_;  // were being fetched for one when it was their turn
+  WriteBack write_back_;
   RepeatedChunks asked_for_;
   Batch repeated_;  // claimed, and to be filled from what has been asked for
 

@@ -14,12 +14,11 @@
 #include "icbd/btrfs/subvolume.h"
 
 #include "encoded_fetch.h"
+#include "write_back.h"
 
 namespace icbd::replicator {
 namespace {
 
-// Written back by the kernel while we go on; measured to leave next to nothing for the last sync.
-constexpr std::uint64_t write_back_bytes = 8 * 1024 * 1024;
 // One request's worth.
 constexpr std::size_t chunk_buffers_kept = 32;
 
@@ -43,7 +42,6 @@ struct Filler::Transfer {
 
 Result<int> OpenForWriting::open(FileIndex file) {
   if (!fd_ || file != file_) {
-    flush();
     ICBD_ASSIGN(fd_, content_.staging().open_inode(content_.inode(file), O_RDWR));
     file_ = file;
   }
@@ -51,24 +49,7 @@ Result<int> OpenForWriting::open(FileIndex file) {
 }
 
 void OpenForWriting::written(ByteRange range) {
-  if (dirty_.empty()) {
-    dirty_ = range;
-  } else {
-    const std::uint64_t begin = std::min(dirty_.offset, range.offset);
-    dirty_ = {begin, std::max(dirty_.end(), range.end()) - begin};
-  }
-  // What was written, not what lies between: changes may be far apart.
-  dirty_bytes_ += range.length;
-  if (dirty_bytes_ >= write_back_bytes) flush();
-}
-
-void OpenForWriting::flush() {
-  // Starts write-back only; durability is syncfs's work, so a failure here shows up there.
-  if (fd_ && dirty_bytes_ >= write_back_bytes)
-    ::sync_file_range(fd_.get(), static_cast<off64_t>(dirty_.offset),
-                      static_cast<off64_t>(dirty_.length), SYNC_FILE_RANGE_WRITE);
-  dirty_ = {};
-  dirty_bytes_ = 0;
+  if (write_back_ != nullptr) write_back_->written(file_, range);
 }
 
 Filler::Filler(Content& content, source::Source& source, ReadQueue& readers)

@@ -24,8 +24,12 @@ using manifest::Entry;
 
 // One search for extents, and one list of digests: 512 MiB of a file.
 constexpr std::uint32_t window_chunks = 4096;
+// What is read back without a look at extents, so that all threads have some: 32 MiB.
+constexpr std::uint32_t compared_window_chunks = 256;
 // Hashing is bound by the processor; more than this would be felt by readers.
 constexpr unsigned checkers = 2;
+// What was stored packed is not in memory: who reads it back waits for the disk.
+constexpr unsigned packed_checkers = 6;
 
 // The pieces of a sorted list that make up `range`, each relative to the range's beginning, so that
 // lists of different files can be compared.
@@ -96,24 +100,30 @@ Result<ParentSide> parent_side(const Content& content, FileIndex file, ChunkInde
 LandingCheck::LandingCheck(Content& content)
     : content_(content), compared_(std::make_unique<bool[]>(content.chunks().count())) {}
 
-void LandingCheck::add_windows(FileIndex file, std::vector<Window>& windows) const {
+void LandingCheck::add_windows(FileIndex file, std::uint32_t size,
+                               std::vector<Window>& windows) const {
   const std::uint32_t chunks = content_.entry(file).chunk_count();
-  for (std::uint32_t at = 0; at < chunks; at += window_chunks)
-    windows.push_back({file, ChunkIndex(at), std::min(window_chunks, chunks - at)});
+  for (std::uint32_t at = 0; at < chunks; at += size)
+    windows.push_back({file, ChunkIndex(at), std::min(size, chunks - at)});
 }
 
-std::vector<LandingCheck::Window> LandingCheck::written_windows() const {
+std::vector<LandingCheck::Window> LandingCheck::written_windows(bool& packed) const {
   std::vector<Window> all;
   const ChunkMap& chunks = content_.chunks();
   const auto was_written = [&](const Window& window) {
-    for (std::uint32_t i = 0; i < window.count; ++i)
-      if (chunks.written(chunks.number(window.file, ChunkIndex(window.first.value() + i))))
-        return true;
-    return false;
+    bool any = false;
+    for (std::uint32_t i = 0; i < window.count; ++i) {
+      const auto written =
+          chunks.written(chunks.number(window.file, ChunkIndex(window.first.value() + i)));
+      any = any || written;
+      packed = packed || (written && written->packed);
+    }
+    return any;
   };
   const auto& entries = content_.entries();
   for (std::uint32_t i = 0; i < entries.size(); ++i)
-    if (entries[i].type == manifest::EntryType::file) add_windows(FileIndex(i), all);
+    if (entries[i].type == manifest::EntryType::file)
+      add_windows(FileIndex(i), compared_window_chunks, all);
   std::erase_if(all, std::not_fn(was_written));
   return all;
 }
@@ -128,7 +138,7 @@ std::vector<LandingCheck::Window> LandingCheck::open_windows(const SharedInodes&
     if (before != nullptr && same_content(*before, entries[i]))
       report.bytes_shared += entries[i].size;
     else
-      add_windows(FileIndex(i), all);
+      add_windows(FileIndex(i), window_chunks, all);
   }
   std::erase_if(all, [&](const Window& window) { return is_compared(window); });
   return all;
@@ -145,7 +155,9 @@ Status LandingCheck::compare_written(std::stop_token stop) {
   const auto compare = [this](const Window& window, LandingCheckReport& part) {
     return compare_written(window, part);
   };
-  ICBD_TRY(look_at(written_windows(), compare, stop, report));
+  bool packed = false;
+  const std::vector<Window> windows = written_windows(packed);
+  ICBD_TRY(look_at(windows, packed ? packed_checkers : checkers, compare, stop, report));
   bytes_compared_ = report.bytes_read;
   return {};
 }
@@ -156,12 +168,12 @@ Result<LandingCheckReport> LandingCheck::run(const SharedInodes& shared, std::st
   const auto check = [this](const Window& window, LandingCheckReport& part) {
     return check_window(window, part);
   };
-  ICBD_TRY(look_at(open_windows(shared, report), check, stop, report));
+  ICBD_TRY(look_at(open_windows(shared, report), checkers, check, stop, report));
   return report;
 }
 
-Status LandingCheck::look_at(std::span<const Window> windows, const Look& look,
-                             std::stop_token stop, LandingCheckReport& report) {
+Status LandingCheck::look_at(std::span<const Window> windows, unsigned most_threads,
+                             const Look& look, std::stop_token stop, LandingCheckReport& report) {
   std::atomic<std::size_t> next = 0;
   std::mutex mutex;  // guards report and the one below
   std::optional<Error> failure;
@@ -184,7 +196,7 @@ Status LandingCheck::look_at(std::span<const Window> windows, const Look& look,
   };
   {
     std::vector<std::jthread> threads;
-    for (unsigned i = 1; i < checkers && windows.size() > 1; ++i) threads.emplace_back(work);
+    for (unsigned i = 1; i < most_threads && i < windows.size(); ++i) threads.emplace_back(work);
     work();
   }
   if (failure) return std::unexpected(std::move(*failure));

@@ -56,14 +56,15 @@ class LandingCheck {
     std::uint32_t count = 0;
   };
   using Look = std::function<Status(const Window&, LandingCheckReport&)>;
-  void add_windows(FileIndex file, std::vector<Window>& windows) const;
-  // Of the files of which something was written.
-  std::vector<Window> written_windows() const;
+  // Of at most so many chunks each.
+  void add_windows(FileIndex file, std::uint32_t size, std::vector<Window>& windows) const;
+  // In which something was written; `packed` becomes true if any of it was stored packed.
+  std::vector<Window> written_windows(bool& packed) const;
   // Of the files that have to be looked at; counts the others.
   std::vector<Window> open_windows(const SharedInodes& shared, LandingCheckReport& report) const;
-  // By two threads; adds to the report.
-  static Status look_at(std::span<const Window> windows, const Look& look, std::stop_token stop,
-                        LandingCheckReport& report);
+  // Adds to the report.
+  static Status look_at(std::span<const Window> windows, unsigned most_threads, const Look& look,
+                        std::stop_token stop, LandingCheckReport& report);
   Status compare_written(const Window& window, LandingCheckReport& report);
   bool is_compared(const Window& window) const;
   Status check_window(const Window& window, LandingCheckReport& report) const;

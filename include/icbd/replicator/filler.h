@@ -46,22 +46,23 @@ struct FillCounters {
   std::atomic<std::uint64_t> bytes_shared = 0;   // reflinked or copied from what is here
 };
 
-// A writable descriptor that is kept for the file in hand, and lets the kernel write back early
-// in large pieces instead of all at once in the final sync.
+class WriteBack;
+
+// A writable descriptor that is kept for the file in hand.
 class OpenForWriting {
  public:
-  explicit OpenForWriting(const Content& content) : content_(content) {}
-  ~OpenForWriting() { flush(); }
+  // With `write_back`, which outlives this, the kernel begins early to write what is stored.
+  explicit OpenForWriting(const Content& content, WriteBack* write_back = nullptr)
+      : content_(content), write_back_(write_back) {}
   Result<int> open(FileIndex file);
+  // Of the file that is open.
   void written(ByteRange range);
 
  private:
-  void flush();
   const Content& content_;
+  WriteBack* const write_back_;
   FileIndex file_;
   unique_fd fd_;
-  ByteRange dirty_;  // from the first to the last byte that was written
-  std::uint64_t dirty_bytes_ = 0;
 };
 
 class Filler {

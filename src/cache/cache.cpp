@@ -236,8 +236,12 @@ Status Cache::State::begin_replication(const config::Cache& configuration, bool 
   replicator = std::make_unique<replicator::Replicator>(*repository, *from, clock, options, logger);
   library = std::make_unique<CacheLibrary>(*repository, *replicator);
   replicator->set_observer([this] {
-    const std::lock_guard lock(view_mutex);
-    if (view) view->library_changed();
+    {
+      const std::lock_guard lock(view_mutex);
+      if (view) view->library_changed();
+    }
+    if (const Status announced = rest::announce_again(repository->catalog(), events); !announced)
+      logger->warn("what has changed is not announced: {}", announced.error().message());
   });
   replicator->set_lost_observer([this](VersionSerial serial) {
     const std::lock_guard lock(view_mutex);

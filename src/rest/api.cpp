@@ -64,6 +64,13 @@ Result<Response> list_versions(const CatalogReader& reader, const std::string& i
       .body = {{"name", image}, {"tags", tags_of(tags, image)}, {"versions", std::move(list)}}};
 }
 
+void announce(const catalog::NodeIdentity& identity, std::uint64_t change_number, EventHub& hub) {
+  hub.announce({.name = "catalog",
+                .data = {{"repository", identity.uuid.to_string()},
+                         {"epoch", identity.epoch.to_string()},
+                         {"change", change_number}}});
+}
+
 }  // namespace
 
 json to_json(const catalog::Version& version) {
@@ -118,17 +125,17 @@ Result<Response> show_version(const CatalogReader& reader, const Router::Paramet
 }
 
 Status announce_changes(catalog::Catalog& catalog, EventHub& hub, std::function<void()> also) {
-  const auto announce = [&hub, identity = catalog.identity(),
-                         also = std::move(also)](std::uint64_t change_number) {
+  catalog.set_observer([&hub, identity = catalog.identity(), also](std::uint64_t change_number) {
     if (also) also();
-    hub.announce({.name = "catalog",
-                  .data = {{"repository", identity.uuid.to_string()},
-                           {"epoch", identity.epoch.to_string()},
-                           {"change", change_number}}});
-  };
-  catalog.set_observer(announce);
+    announce(identity, change_number, hub);
+  });
+  if (also) also();
+  return announce_again(catalog, hub);
+}
+
+Status announce_again(catalog::Catalog& catalog, EventHub& hub) {
   ICBD_ASSIGN(const std::uint64_t now, catalog.change_number());
-  announce(now);
+  announce(catalog.identity(), now, hub);
   return {};
 }
 

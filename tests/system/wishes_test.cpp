@@ -247,5 +247,21 @@ TEST_F(WishesTest, EveryListenerIsTold) {
   ASSERT_DONE(Site::wait_until([&] { return told == listeners; }, "all to be told"));
 }
 
+// A script need not ask again and again: after the last announcement, nothing else will change.
+TEST_F(WishesTest, WhoIsToldOfAChangeSeesIt) {
+  publish_megabytes(2);
+  ASSERT_DONE(site->start_cache());
+  ASSERT_DONE(site->wait_until_listed("image", 1));
+  std::atomic<bool> seen = false;
+  std::jthread listener([&](std::stop_token stop) {
+    static_cast<void>(site->cache_client().follow(
+        "/api/events", stop, 60s,
+        [&](const rest::Event&) { seen = seen || site->state("image", 1) == "complete"; }));
+  });
+  ASSERT_DONE(
+      site->cache_client().post("/api/images/image/versions/1/pull", nlohmann::json::object()));
+  ASSERT_DONE(Site::wait_until([&] { return seen.load(); }, "an announcement of what is complete"));
+}
+
 }  // namespace
 }  // namespace icbd::system_test

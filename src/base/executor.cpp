@@ -32,7 +32,7 @@ void Executor::add_thread_if_needed() {
   try {
     add_thread();
   } catch (const std::system_error&) {
-    // Those that there are will get to it.
+    return;  // those that there are will get to it
   }
 }
 

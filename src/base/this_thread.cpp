@@ -1,7 +1,6 @@
 #include "icbd/base/this_thread.h"
 
-#include <linux/sched.h>
-#include <linux/sched/types.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -21,21 +20,35 @@ id_t this_thread() {
   return static_cast<id_t>(gettid());
 }
 
-// sched_getattr(2) and sched_setattr(2), which C libraries do not have yet.
+// sched_getattr(2) and sched_setattr(2), which C libraries do not have yet; and whose header cannot
+// be included beside theirs (include/uapi/linux/sched/types.h: sched_attr, SCHED_ATTR_SIZE_VER0).
+struct SchedulingAttributes {
+  std::uint32_t size = sizeof(SchedulingAttributes);
+  std::uint32_t policy = SCHED_OTHER;
+  std::uint64_t flags = 0;
+  std::int32_t niceness = 0;
+  std::uint32_t priority = 0;
+  std::uint64_t runtime = 0;
+  std::uint64_t deadline = 0;
+  std::uint64_t period = 0;
+};
+static_assert(sizeof(SchedulingAttributes) == 48);
+
+// SCHED_FLAG_RESET_ON_FORK.
+constexpr std::uint64_t reset_on_fork = 1;
+
 bool is_ordinary() {
-  sched_attr attributes{};
-  return syscall(SYS_sched_getattr, 0, &attributes, sizeof attributes, 0) == 0 &&
-         attributes.sched_policy == SCHED_NORMAL && attributes.sched_nice == 0;
+  SchedulingAttributes found;
+  return syscall(SYS_sched_getattr, 0, &found, sizeof found, 0) == 0 &&
+         found.policy == SCHED_OTHER && found.niceness == 0;
 }
 
-// With SCHED_FLAG_RESET_ON_FORK, what the thread starts begins with a nice value of 0 again, see
+// With reset_on_fork, what the thread starts begins with a nice value of 0 again, see
 // sched(7). Both are set, or neither.
 bool schedule(int niceness, std::uint64_t flags) {
-  sched_attr attributes{};
-  attributes.size = sizeof attributes;
-  attributes.sched_policy = SCHED_NORMAL;
-  attributes.sched_flags = flags;
-  attributes.sched_nice = niceness;
+  SchedulingAttributes attributes;
+  attributes.flags = flags;
+  attributes.niceness = niceness;
   return syscall(SYS_sched_setattr, 0, &attributes, 0) == 0;
 }
 
@@ -48,7 +61,7 @@ void work_in_background() {
 }
 
 WorkFirst::WorkFirst() {
-  if (is_ordinary()) changed_ = schedule(first_nice, SCHED_FLAG_RESET_ON_FORK);
+  if (is_ordinary()) changed_ = schedule(first_nice, reset_on_fork);
 }
 
 WorkFirst::~WorkFirst() {

@@ -124,7 +124,8 @@ Result<Response> show_version(const CatalogReader& reader, const Router::Paramet
   return Response{.body = describe(reader, version, tags)};
 }
 
-Status announce_changes(catalog::Catalog& catalog, EventHub& hub, std::function<void()> also) {
+Status announce_changes(catalog::Catalog& catalog, EventHub& hub,
+                        const std::function<void()>& also) {
   catalog.set_observer([&hub, identity = catalog.identity(), also](std::uint64_t change_number) {
     if (also) also();
     announce(identity, change_number, hub);

@@ -38,7 +38,8 @@ Result<Response> show_version(const CatalogReader& reader, const Router::Paramet
 // From now on, every change of the catalog is announced as "catalog", with its repository, its
 // epoch and the change number; at once where it stands. The hub must outlive the catalog's last
 // change. `also` is called first, with each change and at once, under the catalog's lock.
-Status announce_changes(catalog::Catalog& catalog, EventHub& hub, std::function<void()> also = {});
+Status announce_changes(catalog::Catalog& catalog, EventHub& hub,
+                        const std::function<void()>& also = {});
 // Where the catalog stands, once more: for a node that shows what it knows of its catalog, and
 // knows more now. Who asks when it hears of a change would not have seen it otherwise.
 Status announce_again(catalog::Catalog& catalog, EventHub& hub);

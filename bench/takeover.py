@@ -73,7 +73,8 @@ def _kill(laboratory, opener):
     opener.longest_ms()
     killed = _worker(laboratory)
     os.kill(killed, signal.SIGKILL)
-    lab.wait_until(lambda: _worker(laboratory) not in (None, killed), "the next worker", 30, interval=0.001)
+    lab.wait_until(lambda: _worker(laboratory) not in (None, killed), "the next worker", 30,
+                   interval=0.001)
     time.sleep(SETTLED_SECONDS)
     return opener.longest_ms()
 

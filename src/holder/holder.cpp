@@ -70,6 +70,10 @@ class Holder {
   }
 
  private:
+  struct Program {
+    unique_fd file;
+    bool own = false;  // the holder's: its workers need not be executed
+  };
   // Of the worker whose turn it is.
   enum class Phase : std::uint8_t { starting, serving, handing_over, stopping, pausing };
 
@@ -78,7 +82,8 @@ class Holder {
     socket_ = std::make_unique<NotifySocket>(std::move(socket));
     std::error_code error;
     installed_ = std::filesystem::read_symlink("/proc/self/exe", error);
-    ICBD_ASSIGN(program_, open_file("/proc/self/exe", O_PATH));
+    ICBD_ASSIGN(program_.file, open_file("/proc/self/exe", O_PATH));
+    program_.own = true;
     sigset_t signals{};
     sigemptyset(&signals);
     for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR2, SIGCHLD})
@@ -91,9 +96,9 @@ class Holder {
 
   // ---- workers -----------------------------------------------------------------------------
 
-  Result<WorkerProcess> spawn(const unique_fd& program, bool own) const {
-    return start_worker({.work = own && options_.work ? &options_.work : nullptr,
-                         .program = program.get(),
+  Result<WorkerProcess> spawn(const Program& program) const {
+    return start_worker({.work = program.own && options_.work ? &options_.work : nullptr,
+                         .program = program.file.get(),
                          .arguments = options_.arguments,
                          .notify_socket = socket_->name(),
                          .silence = options_.silence});
@@ -111,7 +116,7 @@ class Holder {
   }
 
   Status start() {
-    ICBD_ASSIGN(WorkerProcess next, spawn(program_, program_is_own_));
+    ICBD_ASSIGN(WorkerProcess next, spawn(program_));
     return activate(std::move(next));
   }
 
@@ -130,7 +135,7 @@ class Holder {
   void keep_one_standing_by() {
     const bool wanted = phase_ == Phase::serving || (phase_ == Phase::starting && was_ready_);
     if (!wanted || standby_.exists() || SteadyClock::now() < standby_at_) return;
-    auto next = spawn(program_, program_is_own_);
+    auto next = spawn(program_);
     if (next)
       standby_ = std::move(*next);
     else
@@ -171,7 +176,6 @@ class Holder {
       last_end_ = "it handed over";
       upgrading_ = false;
       program_before_ = std::exchange(program_, std::move(program_next_));
-      own_before_ = std::exchange(program_is_own_, false);
       go_on();
     } else if (program_before_ && phase_ == Phase::starting) {
       roll_back(describe_end(status));
@@ -222,10 +226,11 @@ class Holder {
     options_.logger->info("the worker is replaced by one of {}", path);
     discard_standby();
     upgrading_ = true;
-    auto program = open_file(path, O_PATH);
-    auto next = program ? spawn(*program, false) : std::unexpected(program.error());
+    auto file = open_file(path, O_PATH);
+    if (!file) return upgrade_failed(file.error().message());
+    program_next_ = {.file = std::move(*file), .own = false};
+    auto next = spawn(program_next_);
     if (!next) return upgrade_failed(next.error().message());
-    program_next_ = std::move(*program);
     standby_ = std::move(*next);
     since_ = SteadyClock::now();
   }
@@ -250,8 +255,8 @@ class Holder {
   void roll_back(const std::string& why) {
     options_.logger->error("the new program did not come up: {}; the one before goes on", why);
     last_end_ = "the upgrade failed: " + why;
-    program_ = std::move(program_before_);
-    program_is_own_ = own_before_;
+    program_ = std::move(*program_before_);
+    program_before_.reset();
     discard_standby();
     go_on();
   }
@@ -432,11 +437,9 @@ class Holder {
   std::unique_ptr<NotifySocket> socket_;
   unique_fd signals_;
   std::string installed_;
-  unique_fd program_;
-  unique_fd program_next_;      // that is being prepared
-  unique_fd program_before_;    // until the new one is ready
-  bool program_is_own_ = true;  // the holder's own, whose workers need not be executed
-  bool own_before_ = true;
+  Program program_;
+  Program program_next_;                   // that is being prepared
+  std::optional<Program> program_before_;  // until the new one is ready
   std::map<std::string, unique_fd> kept_;
   std::string unmount_;
 

@@ -135,9 +135,14 @@ Status announce_changes(catalog::Catalog& catalog, EventHub& hub,
 }
 
 Status announce_again(catalog::Catalog& catalog, EventHub& hub) {
-  ICBD_ASSIGN(const std::uint64_t now, catalog.change_number());
-  announce(catalog.identity(), now, hub);
-  return {};
+  // Until nothing has changed meanwhile: what is announced last must not be behind what was
+  // announced before, because it takes its place.
+  for (;;) {
+    ICBD_ASSIGN(const std::uint64_t before, catalog.change_number());
+    announce(catalog.identity(), before, hub);
+    ICBD_ASSIGN(const std::uint64_t after, catalog.change_number());
+    if (after == before) return {};
+  }
 }
 
 void add_catalog_routes(Router& router, const CatalogReader& reader) {

@@ -1,11 +1,12 @@
 // Threads that run tasks, now or after a delay.
 //
 // Lifecycle: the constructor starts one thread; another one starts when a task is posted that no
-// idle one can take, until there are `threads` of them or the system gives no more; stop() (and the
+// idle one can take, until there are `threads` of them or the system gives no more. stop() (and the
 // destructor) lets running tasks end and drops the ones that have not begun, destroying them
-// without running them. A task owner that must be told keeps a destructor in the task. Guarantees:
-// thread-safe. Tasks begin in the order of their due times; equal ones in the order they were
-// posted. post() after stop() drops the task. Tasks must not throw.
+// without running them. A task owner that must be told keeps a destructor in the task.
+// Guarantees: thread-safe. Tasks begin in the order of their due times; equal ones in the order
+// they were posted. post() after stop() drops the task. Tasks must not throw; post() does not. The
+// constructor throws std::system_error if there can be no thread at all.
 #pragma once
 
 #include <chrono>

@@ -87,18 +87,5 @@ TEST(WriteBack, WhoWritesWaitsForADiskThatIsFarBehindAndNotBefore) {
   EXPECT_EQ(disk.wait_for(most + 1).size(), most + 1);
 }
 
-TEST(WriteBack, WhatIsQueuedInTheEndIsNotBegun) {
-  Disk disk;
-  disk.hold();
-  std::jthread opener;
-  {
-    WriteBack write_back(disk.begin());
-    for (std::uint64_t i = 0; i < 4; ++i) write_back.written(FileIndex(1), {i * piece, piece});
-    // The end waits for the one that has begun.
-    opener = std::jthread([&] { disk.let_go(); });
-  }
-  EXPECT_LE(disk.wait_for(0).size(), 4u);
-}
-
 }  // namespace
 }  // namespace icbd::replicator

@@ -7,6 +7,7 @@
 
 #include "icbd/base/background.h"
 #include "icbd/base/file.h"
+#include "icbd/base/parallel.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/replicator/pending_map.h"
 
@@ -15,20 +16,30 @@
 #include "landing_check.h"
 #include "shared_inodes.h"
 #include "stream_fill.h"
+#include "under_way.h"
 
 namespace icbd::replicator {
 namespace {
 
 using namespace std::chrono_literals;
 
-// How long a reader leaves a chunk to bulk before it asks for it itself. On a fast link, what is
-// under way comes before; on a slow one, who reads on behind bulk alone waits at all.
-constexpr auto bulk_patience = 100ms;
-constexpr auto bulk_patience_slow = 30ms;
+// How long a chunk is left to another reader's fetch; to bulk, as long as it is not known how fast
+// that is, by who reads on behind it.
+constexpr std::chrono::milliseconds bulk_patience = 100ms;
+// Who reads on behind bulk leaves to it what comes within this, or three times as slowly as if it
+// were asked for: all that he wants is next, and would cross the link twice.
+constexpr UnderWay::Seconds soon = 60ms;
+constexpr int following_share = 3;
+// What was expected comes later when there is more to do: twice the time, and a moment.
+constexpr int late_share = 2;
+constexpr auto shortest_patience = 5ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;
 // Of what readers alone bring, so much is lost with the power at most.
 constexpr auto save_interval = 5s;
+// Inodes are finished by this many threads, so many neighbours at a time: they share leaves.
+constexpr unsigned finishers = 2;
+constexpr std::size_t stretch_of_inodes = 256;
 // Seconds: what takes less time was not measured.
 constexpr double shortest_measured = 0.001;
 
@@ -55,6 +66,29 @@ class Arrival::DemandGuard {
  private:
   Arrival& arrival_;
   bool allowed_ = false;
+};
+
+// What is on its way for readers, so that the next one who wants it waits for that.
+class Arrival::AskedForReaders {
+ public:
+  AskedForReaders(Arrival& arrival, std::span<const ChunkTask> chunks) : arrival_(arrival) {
+    const ChunkMap& map = arrival_.content_->chunks();
+    const std::lock_guard lock(arrival_.mutex_);
+    for (const ChunkTask& task : chunks) {
+      const ChunkNumber number = map.number(task.file, task.chunk);
+      if (arrival_.asked_for_readers_.insert(number).second) mine_.push_back(number);
+    }
+  }
+  ~AskedForReaders() {
+    const std::lock_guard lock(arrival_.mutex_);
+    for (const ChunkNumber number : mine_) arrival_.asked_for_readers_.erase(number);
+  }
+  AskedForReaders(const AskedForReaders&) = delete;
+  AskedForReaders& operator=(const AskedForReaders&) = delete;
+
+ private:
+  Arrival& arrival_;
+  std::vector<ChunkNumber> mine_;
 };
 
 namespace {
@@ -115,6 +149,7 @@ Arrival::Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool 
       content_(std::move(content)),
       filler_(*content_, context_.source, readers_),
       wanted_(wanted),
+      under_way_(std::make_unique<UnderWay>(content_->chunks())),
       shape_committed_(content_->version().shaped),
       synced_writes_(content_->is_synced() ? std::optional<std::uint64_t>(0) : std::nullopt),
       phase_(wanted ? ArrivalPhase::queued : ArrivalPhase::on_demand) {}
@@ -178,7 +213,7 @@ void Arrival::demand(std::vector<ChunkTask> chunks, bool insist) {
 void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
   const DemandGuard guard(*this);
   if (!guard.allowed()) return;
-  const Status fetched = fetch_demanded(chunks, insist);
+  const auto fetched = fetch_demanded(chunks, insist);
   if (!fetched) {
     const bool temporary = is_temporary(fetched.error());
     // Known to be away: what could be found here was found, for the rest nobody waits.
@@ -199,8 +234,7 @@ void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
     return !readers_.is_wanted(content_->chunks().number(task.file, task.chunk));
   });
   if (chunks.empty()) return;
-  const auto patience = link_is_slow_ ? bulk_patience_slow : bulk_patience;
-  context_.timers.post_after(fetched ? patience : retry_interval,
+  context_.timers.post_after(fetched ? *fetched : retry_interval,
                              [self = shared_from_this(), chunks = std::move(chunks)]() mutable {
                                self->demand(std::move(chunks), true);
                              });
@@ -235,24 +269,44 @@ bool Arrival::follows_bulk(const ChunkTask& task) {
   return chunks.written(before).has_value() || readers_.is_wanted(before);
 }
 
-// Leaves in `chunks` what it was asked for; chunks that bulk is fetching are left to it unless
-// `insist` is set.
-Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
+// How long a chunk that somebody has asked for is left to him; empty if to ask again is faster.
+std::optional<std::chrono::milliseconds> Arrival::time_for_bulk(const ChunkTask& task,
+                                                                bool follows) const {
+  {
+    const std::lock_guard lock(mutex_);
+    if (asked_for_readers_.contains(content_->chunks().number(task.file, task.chunk)))
+      return bulk_patience;
+  }
+  const auto expected = under_way_->until(task.file, task.chunk);
+  if (!expected) return follows ? std::optional(bulk_patience) : std::nullopt;
+  const UnderWay::Seconds asking = asking_takes_.load();
+  const auto acceptable = follows ? std::max(soon, asking * following_share) : asking;
+  if (*expected > acceptable) return std::nullopt;
+  return shortest_patience + std::chrono::ceil<std::chrono::milliseconds>(*expected * late_share);
+}
+
+// Leaves in `chunks` what it was asked for; chunks that bulk is fetching are left to it where that
+// is better, unless `insist` is set. Returns for how long.
+Result<std::chrono::milliseconds> Arrival::fetch_demanded(std::vector<ChunkTask>& chunks,
+                                                          bool insist) {
   OpenForWriting writer(*content_);
   Claims claims(content_->chunks());
   std::vector<ChunkTask> remote;
   const ChunkTask* before = nullptr;
   bool follows = false;
+  std::chrono::milliseconds longest = shortest_patience;
   for (ChunkTask& task : chunks) {
     ICBD_TRY(content_->resolve(task.file, task.chunk, 1));
     const ChunkNumber number = content_->chunks().number(task.file, task.chunk);
     const ChunkState state = content_->chunks().state(number);
     follows = follows_bulk(task) || (follows && is_next(*before, task));
     before = &task;
-    // What bulk has asked for over a slow link comes behind seconds of other bytes, but for him who
-    // reads where these have just come.
-    const bool at_once = insist || (link_is_slow_ && !follows);
-    if (state == ChunkState::fetching && !at_once) continue;
+    const auto patience =
+        insist || state != ChunkState::fetching ? std::nullopt : time_for_bulk(task, follows);
+    if (patience) {
+      longest = std::max(longest, *patience);
+      continue;
+    }
     ICBD_ASSIGN(const std::vector<Digest> digest, content_->digests(task.file, task.chunk, 1));
     task.digest = digest.front();
     if (state == ChunkState::done) {
@@ -262,13 +316,26 @@ Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
     }
     ICBD_ASSIGN(const bool filled, fill_from_here(task, writer));
     // So that bulk, when it comes by, does not fetch it too.
-    if (!filled && (claims.take(number) || at_once)) remote.push_back(task);
+    if (!filled && (claims.take(number) || insist || state == ChunkState::fetching))
+      remote.push_back(task);
   }
-  if (remote.empty()) return {};
+  if (!remote.empty()) ICBD_TRY(ask_for(remote, writer));
+  return longest;
+}
+
+Status Arrival::ask_for(std::span<const ChunkTask> chunks, OpenForWriting& writer) {
   if (context_.live.fill == FillPolicy::never)
     return fail(ErrorCode::io, fmt::format("/{} is not all here, and fetch.fill is \"never\"",
-                                           content_->entry(remote.front().file).path));
-  return filler_.fetch(remote, source::Priority::demand, writer);
+                                           content_->entry(chunks.front().file).path));
+  const AskedForReaders asked(*this, chunks);
+  const auto begun = context_.clock.now();
+  ICBD_TRY(filler_.fetch(chunks, source::Priority::demand, writer));
+  // Of many at once only that it was fast says something about one.
+  const Clock::Duration took = context_.clock.now() - begun;
+  const Clock::Duration before = asking_takes_;
+  constexpr int remembered = 4;
+  if (chunks.size() == 1 || took < before) asking_takes_ = before + (took - before) / remembered;
+  return {};
 }
 
 // Sharing needs room for metadata. Without it, readers are served from the source.
@@ -376,12 +443,11 @@ Status Arrival::fill(std::stop_token stop,
     fill_started_ = context_.clock.now();
     fetched_before_fill_ = filler_.counters().bytes_fetched;
   }
-  BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_,
+  BulkFill bulk(*content_, filler_, context_.clock, pending_bytes_, *under_way_,
                 {.remember = [this] { return remember_wanted(); },
                  .checkpoint = [this] { return checkpoint(); },
                  .check_room = [this](std::uint64_t bytes) { return context_.space.check(bytes); },
-                 .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); },
-                 .link_is_slow = [this](bool slow) { link_is_slow_ = slow; }});
+                 .pace = [this](std::uint64_t bytes) { return context_.bandwidth.take(bytes); }});
   ICBD_TRY(bulk.prepare(stop));
   TransferFacts facts;
   if (decide_transfer(facts).transfer == Transfer::stream) ICBD_TRY(bulk.fill_here(stop));
@@ -462,7 +528,7 @@ Result<bool> Arrival::land(std::stop_token stop) {
   const SharedInodes shared = look_at_shared_inodes();
   ICBD_ASSIGN(const bool right, check_chunks(check, shared, stop));
   if (!right) return false;
-  ICBD_TRY(finish_inodes(shared));
+  ICBD_TRY(finish_inodes(shared, stop));
   ICBD_TRY(content_->pages().sync());
   ICBD_TRY(context_.repository.commit_landing(version()));
   return true;
@@ -514,19 +580,28 @@ Result<bool> Arrival::check_chunks(LandingCheck& check, const SharedInodes& shar
   return false;
 }
 
-Status Arrival::finish_inodes(const SharedInodes& shared) {
-  const auto& entries = content_->entries();
-  for (std::uint32_t i = 0; i < entries.size(); ++i) {
-    if (entries[i].type == manifest::EntryType::hard_link) continue;
-    const manifest::Entry* before = shared.find(content_->inode(FileIndex(i)));
-    if (before != nullptr && same_metadata(*before, entries[i])) continue;
-    ICBD_ASSIGN(const std::string mended,
-                finish_inode(content_->staging(), content_->inode(FileIndex(i)), entries[i]));
-    if (!mended.empty())
-      context_.logger->warn("{}@{}: /{}: {} of the shape differed from the manifest's and was set",
-                            version().facts.image, version().facts.number.value(), entries[i].path,
-                            mended);
-  }
+Status Arrival::finish_inodes(const SharedInodes& shared, const std::stop_token& stop) {
+  const std::size_t count = content_->entries().size();
+  const std::size_t stretches = (count + stretch_of_inodes - 1) / stretch_of_inodes;
+  return in_parallel(stretches, finishers, stop, [&](std::size_t stretch) -> Status {
+    const std::size_t end = std::min(count, (stretch + 1) * stretch_of_inodes);
+    for (std::size_t i = stretch * stretch_of_inodes; i < end; ++i)
+      ICBD_TRY(finish_inode_of(FileIndex(static_cast<std::uint32_t>(i)), shared));
+    return {};
+  });
+}
+
+Status Arrival::finish_inode_of(FileIndex file, const SharedInodes& shared) {
+  const manifest::Entry& entry = content_->entry(file);
+  if (entry.type == manifest::EntryType::hard_link) return {};
+  const InodeNumber inode = content_->inode(file);
+  const manifest::Entry* before = shared.find(inode);
+  if (before != nullptr && same_metadata(*before, entry)) return {};
+  ICBD_ASSIGN(const std::string mended, finish_inode(content_->staging(), inode, entry));
+  if (!mended.empty())
+    context_.logger->warn("{}@{}: /{}: {} of the shape differed from the manifest's and was set",
+                          version().facts.image, version().facts.number.value(), entry.path,
+                          mended);
   return {};
 }
 

@@ -24,8 +24,6 @@ constexpr std::uint64_t first_batch = 2 * 1024 * 1024;
 constexpr std::uint64_t largest_batch = 4 * 1024 * 1024;
 constexpr std::chrono::duration<double> batch_time = 250ms;
 constexpr auto rate_window = 200ms;
-// What comes within this is worth waiting for: twice what a reader does not feel.
-constexpr std::chrono::duration<double> soon = 60ms;
 constexpr std::size_t batch_chunks = 512;  // of small files
 constexpr unsigned workers = 8;
 constexpr std::size_t queued_batches = 1;
@@ -54,11 +52,12 @@ void begin_to_write(const Content& content, FileIndex file, ByteRange range) {
 }  // namespace
 
 BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
-                   std::atomic<std::uint64_t>& pending_bytes, Calls calls)
+                   std::atomic<std::uint64_t>& pending_bytes, UnderWay& under_way, Calls calls)
     : content_(content),
       filler_(filler),
       clock_(clock),
       pending_bytes_(pending_bytes),
+      under_way_(under_way),
       calls_(std::move(calls)),
       last_checkpoint_(clock.now()),
       stored_at_checkpoint_(filler.counters().bytes_stored),
@@ -119,7 +118,10 @@ Status BulkFill::run(std::stop_token stop) {
   threads.clear();  // joins: every batch that was taken is finished
   release(batch_);
   release(repeated_);
-  for (; !batches_.empty(); batches_.pop()) release(batches_.front());
+  for (; !batches_.empty(); batches_.pop()) {
+    release(batches_.front()->chunks);
+    under_way_.ended(*batches_.front());
+  }
   if (failure_) return std::unexpected(*failure_);
   if (planned) pending_bytes_ = 0;  // also what readers have brought
   return planned;
@@ -322,14 +324,14 @@ Status BulkFill::fill_repeated(const std::stop_token& stop) {
 
 Status BulkFill::push_batch(const std::stop_token& stop) {
   ICBD_TRY(upkeep());
-  pace(stop);
+  const std::uint64_t missing = std::exchange(batch_missing_, 0);
+  pace(missing, stop);
   set_batch_goal();
   if (batch_.empty()) return {};
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failure_ || batches_.size() < queued_batches; });
   if (failure_) return std::unexpected(*failure_);
-  under_way_ += bytes_of(batch_);
-  batches_.push(std::exchange(batch_, {}));
+  batches_.push(&under_way_.asked({.chunks = std::exchange(batch_, {}), .bytes = missing}));
   batch_size_ = 0;
   changed_.notify_all();
   return {};
@@ -346,13 +348,13 @@ void BulkFill::set_batch_goal() {
   fetched_at_rate_ = fetched;
   batch_goal_ = std::clamp(static_cast<std::uint64_t>(rate * batch_time.count()), smallest_batch,
                            largest_batch);
-  if (came > 0) calls_.link_is_slow(static_cast<double>(under_way_) > rate * soon.count());
+  if (came > 0) under_way_.set_rate(rate);
 }
 
 // The limit is for all arrivals together. Paid before it is asked for: with many requests under
 // way, what came is known too late.
-void BulkFill::pace(const std::stop_token& stop) {
-  const auto pause = calls_.pace(std::exchange(batch_missing_, 0));
+void BulkFill::pace(std::uint64_t bytes, const std::stop_token& stop) {
+  const auto pause = calls_.pace(bytes);
   if (pause <= Clock::Duration::zero()) return;
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, stop, pause, [&] { return failure_.has_value(); });
@@ -364,17 +366,17 @@ void BulkFill::work() {
   while (true) {
     changed_.wait(lock, [&] { return closed_ || failure_ || !batches_.empty(); });
     if (failure_ || batches_.empty()) return;
-    const Batch batch = std::move(batches_.front());
+    const UnderWay::Batch& batch = *batches_.front();
     batches_.pop();
     ++in_work_;
     changed_.notify_all();
     lock.unlock();
-    const Status fetched = filler_.fetch(batch, source::Priority::bulk, writer);
+    const Status fetched = filler_.fetch(batch.chunks, source::Priority::bulk, writer);
     if (fetched)
-      std::ranges::for_each(batch, [&](auto& task) { count_down(task); });
+      std::ranges::for_each(batch.chunks, [&](auto& task) { count_down(task); });
     else
-      release(batch);
-    under_way_ -= bytes_of(batch);
+      release(batch.chunks);
+    under_way_.ended(batch);
     lock.lock();
     --in_work_;
     if (!fetched && !failure_) failure_ = fetched.error();
@@ -417,13 +419,6 @@ Status BulkFill::maybe_check_room() {
   if (stored - stored_at_room_check_ < room_check_bytes) return {};
   stored_at_room_check_ = stored;
   return calls_.check_room(std::min<std::uint64_t>(pending_bytes_, room_check_bytes));
-}
-
-std::uint64_t BulkFill::bytes_of(const Batch& batch) const {
-  std::uint64_t bytes = 0;
-  for (const ChunkTask& task : batch)
-    bytes += content_.entry(task.file).chunk_range(task.chunk).length;
-  return bytes;
 }
 
 void BulkFill::release(const Batch& batch) {

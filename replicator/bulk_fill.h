@@ -21,6 +21,7 @@
 #include "icbd/replicator/filler.h"
 
 #include "repeated_chunks.h"
+#include "under_way.h"
 #include "write_back.h"
 
 namespace icbd::replicator {
@@ -36,12 +37,10 @@ class BulkFill {
     std::function<Status(std::uint64_t)> check_room;
     // So many bytes are about to be fetched: how long to pause before.
     std::function<Clock::Duration(std::uint64_t)> pace;
-    // Whether what is under way takes more than a moment to come.
-    std::function<void(bool)> link_is_slow;
   };
-  // `pending_bytes` is kept at what is still to come.
+  // `pending_bytes` is kept at what is still to come, `under_way` at what of it is asked for.
   BulkFill(Content& content, Filler& filler, const Clock& clock,
-           std::atomic<std::uint64_t>& pending_bytes, Calls calls);
+           std::atomic<std::uint64_t>& pending_bytes, UnderWay& under_way, Calls calls);
 
   // Compares everything with the manifest, so that it is known what is to come; then asks whether
   // there is room for it.
@@ -57,7 +56,6 @@ class BulkFill {
 
  private:
   using Batch = std::vector<ChunkTask>;
-  std::uint64_t bytes_of(const Batch& batch) const;
 
   Status resolve_all(std::stop_token stop);
   Result<std::uint64_t> bytes_to_store(const std::stop_token& stop);
@@ -72,7 +70,7 @@ class BulkFill {
   bool is_asked_for(const ChunkTask& task);
   Status fill_repeated(const std::stop_token& stop);
   Status push_batch(const std::stop_token& stop);
-  void pace(const std::stop_token& stop);
+  void pace(std::uint64_t bytes, const std::stop_token& stop);
   void set_batch_goal();
   void work();
   Status wait_until_drained();
@@ -86,6 +84,7 @@ class BulkFill {
   Filler& filler_;
   const Clock& clock_;
   std::atomic<std::uint64_t>& pending_bytes_;
+  UnderWay& under_way_;
   Calls calls_;
   Clock::TimePoint last_checkpoint_;
   std::uint64_t stored_at_checkpoint_ = 0;
@@ -93,8 +92,7 @@ class BulkFill {
   std::uint64_t batch_goal_;
   Clock::TimePoint rate_begin_;
   std::uint64_t fetched_at_rate_ = 0;
-  std::atomic<std::uint64_t> under_way_ = 0;  // bytes of chunks that are asked for, or about to be
-  Batch batch_;                               // being gathered
+  Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
   std::uint64_t batch_missing_ = 0;  // of its chunks, what has to be fetched
   bool only_here_ = false;
@@ -105,7 +103,7 @@ class BulkFill {
 
   std::mutex mutex_;  // guards what is below
   std::condition_variable_any changed_;
-  std::queue<Batch> batches_;
+  std::queue<const UnderWay::Batch*> batches_;  // that no worker has taken
   std::size_t in_work_ = 0;
   bool closed_ = false;
   std::optional<Error> failure_;

@@ -8,10 +8,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 
 #include "icbd/base/file.h"
 #include "icbd/base/fingerprint.h"
+#include "icbd/base/parallel.h"
 #include "icbd/btrfs/file_extents.h"
 
 #include "packed_fingerprint.h"
@@ -173,34 +173,18 @@ Result<LandingCheckReport> LandingCheck::run(const SharedInodes& shared, std::st
 }
 
 Status LandingCheck::look_at(std::span<const Window> windows, unsigned most_threads,
-                             const Look& look, std::stop_token stop, LandingCheckReport& report) {
-  std::atomic<std::size_t> next = 0;
-  std::mutex mutex;  // guards report and the one below
-  std::optional<Error> failure;
-  const auto work = [&] {
+                             const Look& look, const std::stop_token& stop,
+                             LandingCheckReport& report) {
+  std::mutex mutex;  // guards report
+  return in_parallel(windows.size(), most_threads, stop, [&](std::size_t i) -> Status {
     LandingCheckReport part;
-    std::optional<Error> failed;
-    for (std::size_t i = next++; i < windows.size() && !failed; i = next++) {
-      const Status looked =
-          stop.stop_requested() ? fail(ErrorCode::cancelled, "stopping") : look(windows[i], part);
-      if (!looked) failed = looked.error();
-    }
+    ICBD_TRY(look(windows[i], part));
     const std::lock_guard lock(mutex);
     report.damaged.insert(report.damaged.end(), part.damaged.begin(), part.damaged.end());
     report.bytes_read += part.bytes_read;
     report.bytes_shared += part.bytes_shared;
-    if (failed) {
-      failure = std::move(failed);
-      next = windows.size();
-    }
-  };
-  {
-    std::vector<std::jthread> threads;
-    for (unsigned i = 1; i < most_threads && i < windows.size(); ++i) threads.emplace_back(work);
-    work();
-  }
-  if (failure) return std::unexpected(std::move(*failure));
-  return {};
+    return {};
+  });
 }
 
 // What is not as it was written, and what cannot be read, is left to check_window().

@@ -64,7 +64,7 @@ class LandingCheck {
   std::vector<Window> open_windows(const SharedInodes& shared, LandingCheckReport& report) const;
   // Adds to the report.
   static Status look_at(std::span<const Window> windows, unsigned most_threads, const Look& look,
-                        std::stop_token stop, LandingCheckReport& report);
+                        const std::stop_token& stop, LandingCheckReport& report);
   Status compare_written(const Window& window, LandingCheckReport& report);
   bool is_compared(const Window& window) const;
   Status check_window(const Window& window, LandingCheckReport& report) const;

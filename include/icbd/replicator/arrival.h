@@ -7,8 +7,8 @@
 // Guarantees: thread-safe, but fill() and land() are called by one thread at a time (the
 // replicator's). A read is answered as soon as its chunks are verified, whatever bulk is doing.
 //
-// Priorities: a reader that waits for a chunk which bulk has asked for lets bulk bring it, but
-// asks itself on the demand connection if it has not come within a moment.
+// Priorities: a reader that waits for a chunk which bulk has asked for lets bulk bring it, if that
+// is not slower than to ask itself on the demand connection; it asks if it has not come in time.
 #pragma once
 
 #include <atomic>
@@ -19,8 +19,10 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
+#include <unordered_set>
 
 #include "icbd/base/clock.h"
 #include "icbd/base/executor.h"
@@ -99,6 +101,7 @@ struct PendingMap;
 class BulkFill;
 class LandingCheck;
 class SharedInodes;
+class UnderWay;
 
 class Arrival : public std::enable_shared_from_this<Arrival> {
  public:
@@ -160,14 +163,18 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status write_pending_map();
   Status read_here(ReadJob& job, ChunkIndex chunk);
   void drain_demand();
-  Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
+  Result<std::chrono::milliseconds> fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
+  class AskedForReaders;
   bool follows_bulk(const ChunkTask& task);
+  std::optional<std::chrono::milliseconds> time_for_bulk(const ChunkTask& task, bool follows) const;
+  Status ask_for(std::span<const ChunkTask> chunks, OpenForWriting& writer);
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
   void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);
   SharedInodes look_at_shared_inodes() const;
   Status sync_and_compare(LandingCheck& check, std::stop_token stop);
   Result<bool> check_chunks(LandingCheck& check, const SharedInodes& shared, std::stop_token stop);
-  Status finish_inodes(const SharedInodes& shared);
+  Status finish_inodes(const SharedInodes& shared, const std::stop_token& stop);
+  Status finish_inode_of(FileIndex file, const SharedInodes& shared);
   void set_phase(ArrivalPhase phase);
   TransferFacts transfer_facts() const;
   TransferDecision decide_transfer(TransferFacts& facts);
@@ -182,7 +189,9 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::atomic<std::uint64_t> bytes_read_ = 0;
   std::atomic<bool> told_all_here_ = false;
   std::atomic<bool> save_due_ = false;
-  std::atomic<bool> link_is_slow_ = false;
+  std::unique_ptr<UnderWay> under_way_;
+  // What it takes of late to ask for a chunk and have it.
+  std::atomic<Clock::Duration> asking_takes_{std::chrono::milliseconds(20)};
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
   bool abandoned_ = false;
@@ -199,6 +208,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   mutable std::mutex mutex_;  // guards what is below
   std::condition_variable demand_idle_;
   std::size_t active_demands_ = 0;
+  std::unordered_set<ChunkNumber> asked_for_readers_;
   bool demand_closed_ = false;
   ArrivalPhase phase_;
   TransferDecision transfer_;

@@ -32,12 +32,12 @@ class BulkFillTest : public ArrivalTest {
   }
   Content& content() { return version_->arrival->content(); }
   Status fill(std::function<Status()> checkpoint) {
-    BulkFill bulk(content(), *filler_, time_, pending_,
+    under_way_.emplace(content().chunks());
+    BulkFill bulk(content(), *filler_, time_, pending_, *under_way_,
                   {.remember = [] { return Status(); },
                    .checkpoint = std::move(checkpoint),
                    .check_room = [](std::uint64_t) { return Status(); },
-                   .pace = [](std::uint64_t) { return Clock::Duration::zero(); },
-                   .link_is_slow = [this](bool slow) { slow_ = slow; }});
+                   .pace = [](std::uint64_t) { return Clock::Duration::zero(); }});
     ICBD_TRY(bulk.prepare({}));
     return bulk.run({});
   }
@@ -45,7 +45,7 @@ class BulkFillTest : public ArrivalTest {
   ManualClock time_;
   ReadQueue readers_;
   std::atomic<std::uint64_t> pending_ = 0;
-  std::atomic<bool> slow_ = false;
+  std::optional<UnderWay> under_way_;
   std::optional<Filler> filler_;
   std::shared_ptr<const OpenedVersion> version_;
 };
@@ -84,10 +84,17 @@ TEST_F(BulkFillTest, IsOverOnlyWithItsLastCheckpoint) {
   EXPECT_EQ(under_way, 0);
 }
 
-// Five seconds for each extent: a chunk.
-TEST_F(BulkFillTest, SaysThatTheLinkIsSlow) {
+// Five seconds for each extent: a chunk. What is asked for next has some of them before it.
+TEST_F(BulkFillTest, SaysWhenAChunkIsToBeExpected) {
+  std::atomic<double> longest = 0;
+  source_->on_extent = [&](const source::Extent& extent) {
+    time_.advance(5s);
+    const ChunkIndex chunk(chunks_of(extent.range).last);
+    if (const auto time = under_way_->until(extent.file, chunk))
+      longest = std::max<double>(longest, time->count());
+  };
   ASSERT_DONE(fill([] { return Status(); }));
-  EXPECT_TRUE(slow_);
+  EXPECT_GE(longest, 5);
 }
 
 TEST_F(BulkFillTest, EndsWithTheErrorOfACheckpoint) {

@@ -23,12 +23,10 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long a chunk is left to another reader's fetch; to bulk, as long as it is not known how fast
-// that is, by who reads on behind it.
-constexpr std::chrono::milliseconds bulk_patience = 100ms;
-// Who reads on behind bulk leaves to it what comes within this, or three times as slowly as if it
-// were asked for: all that he wants is next, and would cross the link twice.
-constexpr UnderWay::Seconds soon = 60ms;
+// How long a chunk is left to another reader's fetch.
+constexpr std::chrono::milliseconds reader_patience = 100ms;
+// Who reads on behind bulk leaves to it also what comes three times as slowly as if it were asked
+// for: all that he wants is next, and would cross the link twice.
 constexpr int following_share = 3;
 // What was expected comes later when there is more to do: twice the time, and a moment.
 constexpr int late_share = 2;
@@ -269,20 +267,23 @@ bool Arrival::follows_bulk(const ChunkTask& task) {
   return chunks.written(before).has_value() || readers_.is_wanted(before);
 }
 
-// How long a chunk that somebody has asked for is left to him; empty if to ask again is faster.
+// How long a chunk that somebody has asked for is left to him; empty if to ask again is faster: for
+// it and as many as are wanted before it.
 std::optional<std::chrono::milliseconds> Arrival::time_for_bulk(const ChunkTask& task,
+                                                                std::size_t before,
                                                                 bool follows) const {
   {
     const std::lock_guard lock(mutex_);
     if (asked_for_readers_.contains(content_->chunks().number(task.file, task.chunk)))
-      return bulk_patience;
+      return reader_patience;
   }
+  const UnderWay::Seconds asking = asking_takes_.load() * (1 + before);
+  const UnderWay::Seconds acceptable = follows ? asking * following_share : asking;
   const auto expected = under_way_->until(task.file, task.chunk);
-  if (!expected) return follows ? std::optional(bulk_patience) : std::nullopt;
-  const UnderWay::Seconds asking = asking_takes_.load();
-  const auto acceptable = follows ? std::max(soon, asking * following_share) : asking;
-  if (*expected > acceptable) return std::nullopt;
-  return shortest_patience + std::chrono::ceil<std::chrono::milliseconds>(*expected * late_share);
+  if (!expected && !follows) return std::nullopt;
+  if (expected && *expected > acceptable) return std::nullopt;
+  const UnderWay::Seconds patience = expected ? *expected * late_share : asking;
+  return shortest_patience + std::chrono::ceil<std::chrono::milliseconds>(patience);
 }
 
 // Leaves in `chunks` what it was asked for; chunks that bulk is fetching are left to it where that
@@ -302,7 +303,9 @@ Result<std::chrono::milliseconds> Arrival::fetch_demanded(std::vector<ChunkTask>
     follows = follows_bulk(task) || (follows && is_next(*before, task));
     before = &task;
     const auto patience =
-        insist || state != ChunkState::fetching ? std::nullopt : time_for_bulk(task, follows);
+        insist || state != ChunkState::fetching
+            ? std::nullopt
+            : time_for_bulk(task, static_cast<std::size_t>(&task - chunks.data()), follows);
     if (patience) {
       longest = std::max(longest, *patience);
       continue;

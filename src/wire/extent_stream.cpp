@@ -172,7 +172,11 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   const std::vector<ByteView> pieces = frame.pieces();
   std::uint64_t bytes = frame_header_size;
   for (const ByteView piece : pieces) bytes += piece.size();
-  if (bulk) engine_.links().give_way(peer_, bytes);
+  if (bulk)
+    engine_.links().give_way(peer_, bytes);
+  else if (const auto rate = engine_.links().rate(peer_))
+    // All at once, the end of it would be lost in a short queue, and missed only much later.
+    socket_.limit_rate(static_cast<std::uint64_t>(*rate));
   ICBD_ASSIGN(const auto waited,
               socket_.send_measured({.type = frame.type,
                                      .request_id = item.request_id,

@@ -166,7 +166,8 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Result<std::chrono::milliseconds> fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
   class AskedForReaders;
   bool follows_bulk(const ChunkTask& task);
-  std::optional<std::chrono::milliseconds> time_for_bulk(const ChunkTask& task, bool follows) const;
+  std::optional<std::chrono::milliseconds> time_for_bulk(const ChunkTask& task, std::size_t before,
+                                                         bool follows) const;
   Status ask_for(std::span<const ChunkTask> chunks, OpenForWriting& writer);
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
   void fail_readers(const std::vector<ChunkTask>& chunks, const Error& error);

@@ -9,11 +9,13 @@ import contextlib
 import os
 import pathlib
 import re
+import signal
 import socket
 import subprocess
 import threading
 import time
 
+import bare_exchange
 import lab
 
 # Kept for measurements of networks (RFC 2544).
@@ -88,6 +90,18 @@ class Link:
                 rate = _receive_for(address, seconds)
             thread.join()
         return rate
+
+    def bare_exchanges(self, seconds, bytes_per_second):
+        """Seconds that a chunk takes which is asked for beside a stream of about that speed."""
+        with socket.create_server(("0.0.0.0", 0)) as listener:
+            server = bare_exchange.in_a_child(
+                lambda: bare_exchange.serve(listener, bytes_per_second))
+            try:
+                with self.reach(listener.getsockname()[1]) as address:
+                    return bare_exchange.exchanges(address, seconds)
+            finally:
+                os.kill(server, signal.SIGKILL)
+                os.waitpid(server, 0)
 
 
 def _receive_for(address, seconds):

@@ -64,7 +64,7 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
       stored_at_room_check_(stored_at_checkpoint_),
       batch_goal_(first_batch),
       rate_begin_(clock.now()),
-      fetched_at_rate_(filler.counters().bytes_fetched),
+      fetched_at_rate_(bytes_of_bulk()),
       write_back_(
           [&content](FileIndex file, ByteRange range) { begin_to_write(content, file, range); }) {}
 
@@ -337,11 +337,17 @@ Status BulkFill::push_batch(const std::stop_token& stop) {
   return {};
 }
 
+std::uint64_t BulkFill::bytes_of_bulk() const {
+  const FillCounters& counters = filler_.counters();
+  const std::uint64_t demanded = counters.bytes_demanded;  // first: it is part of the other
+  return counters.bytes_fetched - demanded;
+}
+
 // By what came lately.
 void BulkFill::set_batch_goal() {
   const auto now = clock_.now();
   if (now - rate_begin_ < rate_window) return;
-  const std::uint64_t fetched = filler_.counters().bytes_fetched;
+  const std::uint64_t fetched = bytes_of_bulk();
   const auto came = static_cast<double>(fetched - fetched_at_rate_);
   const double rate = came / std::chrono::duration<double>(now - rate_begin_).count();
   rate_begin_ = now;

@@ -71,6 +71,7 @@ class BulkFill {
   Status fill_repeated(const std::stop_token& stop);
   Status push_batch(const std::stop_token& stop);
   void pace(std::uint64_t bytes, const std::stop_token& stop);
+  std::uint64_t bytes_of_bulk() const;
   void set_batch_goal();
   void work();
   Status wait_until_drained();

@@ -298,6 +298,7 @@ Status Filler::receive(Assembly& assembly, const source::ExtentData& data, Trans
       (!data.all_zero && data.data.size() != range.length))
     return fail(ErrorCode::corrupt, "the source sent an extent that was not asked for");
   counters_.bytes_fetched += range.length;
+  if (transfer.priority == source::Priority::demand) counters_.bytes_demanded += range.length;
   --assembly.outstanding;
 
   ByteView chunk = data.data;

@@ -49,22 +49,42 @@ PreparedFrame plain_frame(std::span<const source::ExtentData> extents) {
   return frame;
 }
 
-PreparedFrame encoded_frame(std::vector<source::EncodedExtent> extents) {
-  return {.type = FrameType::encoded_reply,
-          .head = encode_encoded_table(extents),
-          .extents = {},
-          .encoded = std::move(extents)};
+PreparedFrame encoded_frame(std::span<const source::EncodedExtent> extents) {
+  PreparedFrame frame{.type = FrameType::encoded_reply,
+                      .head = encode_encoded_table(extents),
+                      .extents = {},
+                      .encoded = {}};
+  frame.encoded.assign(extents.begin(), extents.end());
+  return frame;
 }
 
-// How many of the extents one packed frame takes.
-std::size_t frame_of(std::span<const source::ExtentData> extents) {
+std::size_t size_of(const source::ExtentData& extent) {
+  return extent.data.size();
+}
+std::size_t size_of(const source::EncodedExtent& extent) {
+  return sent_part(extent).size();
+}
+
+// How many of the extents one frame of so many bytes takes; one at least.
+template <typename Extent>
+std::size_t frame_of(std::span<const Extent> extents, std::uint64_t frame_bytes) {
   std::uint64_t bytes = 0;
   std::size_t count = 0;
   for (; count < extents.size(); ++count) {
-    bytes += extents[count].data.size();
-    if (count != 0 && bytes > packed_frame_bytes) break;
+    bytes += size_of(extents[count]);
+    if (count != 0 && bytes > frame_bytes) break;
   }
   return count;
+}
+
+template <typename Extent, typename MakeFrame>
+void cut_into_frames(std::span<const Extent> extents, std::uint64_t frame_bytes,
+                     const MakeFrame& make_frame, std::vector<PreparedFrame>& frames) {
+  while (!extents.empty()) {
+    const auto part = extents.first(frame_of(extents, frame_bytes));
+    frames.push_back(make_frame(part));
+    extents = extents.subspan(part.size());
+  }
 }
 
 // Packs frame by frame; what does not get smaller goes as it is.
@@ -74,7 +94,7 @@ Result<std::vector<PreparedFrame>> pack(std::span<const source::ExtentData> exte
   std::vector<PreparedFrame> frames;
   Bytes plain;
   while (!extents.empty()) {
-    const auto part = extents.first(frame_of(extents));
+    const auto part = extents.first(frame_of(extents, packed_frame_bytes));
     PreparedFrame frame = plain_frame(part);
     plain = frame.head;
     for (const source::ExtentData& data : part)
@@ -98,7 +118,7 @@ Result<std::vector<PreparedFrame>> pack(std::span<const source::ExtentData> exte
 void measure(std::span<const source::ExtentData> extents, codec::Setting setting,
              codec::Packed& sample) {
   const Clock::Duration begun = processor_time();
-  static_cast<void>(pack(extents.first(frame_of(extents)), setting, sample));
+  static_cast<void>(pack(extents.first(frame_of(extents, packed_frame_bytes)), setting, sample));
   sample.time = processor_time() - begun;
 }
 
@@ -376,12 +396,14 @@ void ExtentEngine::prepare(PreparedUnit& prepared) {
   if (!read) return prepared.finish(std::unexpected(read.error()), packing);
   const std::vector<source::ExtentData>& extents = read->plain;
   std::vector<PreparedFrame> frames;
-  if (!read->encoded.empty()) frames.push_back(encoded_frame(std::move(read->encoded)));
+  cut_into_frames(std::span<const source::EncodedExtent>(read->encoded), unit.frame_bytes,
+                  encoded_frame, frames);
   if (extents.empty() && !frames.empty()) return prepared.finish(std::move(frames), packing);
   if (unit.sample) measure(extents, *unit.sample, packing.sample);
   if (unit.setting.algorithm == codec::Algorithm::none) {
-    frames.push_back(plain_frame(extents));
-    packing.all.plain = packing.all.packed = frames.back().plain_length;
+    cut_into_frames(std::span(extents), unit.frame_bytes, plain_frame, frames);
+    for (const PreparedFrame& frame : frames) packing.all.plain += frame.plain_length;
+    packing.all.packed = packing.all.plain;
     return prepared.finish(std::move(frames), packing);
   }
   const Clock::Duration begun = processor_time();

@@ -45,7 +45,7 @@ struct PreparedFrame {
   std::vector<ByteView> pieces() const;
 };
 
-// What is read and packed together.
+// What is read and packed together. Who shares one takes its frames as they are.
 struct Unit {
   Digest manifest;
   source::Priority priority = source::Priority::bulk;
@@ -53,6 +53,9 @@ struct Unit {
   // A part of it is packed with this too, only to measure it.
   std::optional<codec::Setting> sample = {};
   bool encoded = false;  // compressed extents as they are on the disk
+  // What one frame holds if nothing is packed, but for an extent that is longer: what comes with it
+  // cannot be used before it is all there. Packed frames are no longer than a chunk.
+  std::uint64_t frame_bytes = limits::frame_payload;
   std::vector<source::Extent> extents;
 
   std::uint64_t bytes() const;

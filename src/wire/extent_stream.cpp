@@ -17,6 +17,10 @@ constexpr int unsent_bytes = 256 * 1024;
 // On a slow link, what it carries in so much time: a reader's bytes wait behind it.
 constexpr double unsent_seconds = 0.01;
 constexpr double unsent_bytes_min = 32 * 1024;
+// Of one frame: what is in it is of use when all of it has come.
+constexpr double frame_seconds = 0.01;
+constexpr double frame_bytes_min = limits::chunk_size;
+constexpr double frame_bytes_max = 1024 * 1024;
 // What an answer takes beside its bytes, and each extent in it: a peer could ask for many of one
 // byte, or of none.
 constexpr std::uint64_t item_bytes = 1024;
@@ -25,6 +29,12 @@ std::uint64_t bytes_of(const ExtentsRequest& request) {
   std::uint64_t bytes = 0;
   for (const source::Extent& extent : request.extents) bytes += extent.range.length;
   return bytes;
+}
+
+std::uint64_t frame_bytes_for(std::optional<double> rate) {
+  if (!rate) return static_cast<std::uint64_t>(frame_bytes_max);
+  return static_cast<std::uint64_t>(
+      std::clamp(*rate * frame_seconds, frame_bytes_min, frame_bytes_max));
 }
 
 }  // namespace
@@ -54,6 +64,7 @@ ExtentStream::~ExtentStream() {
 
 Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& request) {
   ICBD_TRY(start_sender());
+  const std::uint64_t frame_bytes = frame_bytes_for(engine_.links().rate(peer_));
   std::unique_ptr<PeerLinks::Reader> reader;
   if (request.priority == source::Priority::demand)
     reader = std::make_unique<PeerLinks::Reader>(engine_.links(), peer_, bytes_of(request));
@@ -64,6 +75,7 @@ Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& requ
     const codec::Choice::Plan planned = plan();
     unit.setting = planned.setting;
     unit.sample = planned.sample;
+    unit.frame_bytes = frame_bytes;
     push({.request_id = request_id,
           .unit = queue_.submit(std::move(unit)),
           .plan = planned,

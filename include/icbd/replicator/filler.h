@@ -40,10 +40,11 @@ struct FillCounters {
   // Changes of staged files; counted when they are made and before their chunks are done, so that
   // as long as this stays what it was before a sync, all that is done is on disk.
   std::atomic<std::uint64_t> writes = 0;
-  std::atomic<std::uint64_t> bytes_fetched = 0;  // asked for and received
-  std::atomic<std::uint64_t> bytes_stored = 0;   // written
-  std::atomic<std::uint64_t> bytes_encoded = 0;  // of these, as compressed extents as they came
-  std::atomic<std::uint64_t> bytes_shared = 0;   // reflinked or copied from what is here
+  std::atomic<std::uint64_t> bytes_fetched = 0;   // asked for and received
+  std::atomic<std::uint64_t> bytes_demanded = 0;  // of these, because a reader waited
+  std::atomic<std::uint64_t> bytes_stored = 0;    // written
+  std::atomic<std::uint64_t> bytes_encoded = 0;   // of these, as compressed extents as they came
+  std::atomic<std::uint64_t> bytes_shared = 0;    // reflinked or copied from what is here
 };
 
 class WriteBack;

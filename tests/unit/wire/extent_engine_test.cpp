@@ -143,6 +143,18 @@ TEST_F(ExtentEngineTest, AUnitIsPreparedAsOneFrame) {
   expect_right(prepared->unit(), *frames);
 }
 
+TEST_F(ExtentEngineTest, AFrameHoldsNoMoreThanIsAskedFor) {
+  ExtentEngine::Queue queue(engine_);
+  Unit asked = unit(0);
+  asked.frame_bytes = 2 * limits::chunk_size;
+  const auto prepared = queue.submit(asked);
+  const auto& frames = prepared->wait();
+  ASSERT_TRUE(frames) << frames.error().message();
+  EXPECT_EQ(frames->size(), 4u);
+  expect_right(prepared->unit(), *frames);
+  EXPECT_GT(prepared->packing().all.plain, asked.bytes());
+}
+
 TEST_F(ExtentEngineTest, APackedUnitComesInFramesOfAboutAChunk) {
   ExtentEngine::Queue queue(engine_);
   Unit asked = unit(0);

@@ -231,8 +231,8 @@ std::optional<std::chrono::milliseconds> Arrival::time_for_bulk(const ChunkTask&
   const UnderWay::Seconds asking = asking_takes_.load() * (1 + before);
   const UnderWay::Seconds acceptable = follows ? asking : asking * share_of_asking;
   const auto expected = under_way_->until(task.file, task.chunk);
-  if (!expected && !follows) return std::nullopt;
   if (expected && *expected > acceptable) return std::nullopt;
+  // Nothing has come yet, so that nothing is known: bulk has begun a moment ago.
   const UnderWay::Seconds patience = expected ? *expected * late_share : asking;
   return shortest_patience + std::chrono::ceil<std::chrono::milliseconds>(patience);
 }

@@ -1,10 +1,12 @@
-"""Two plain TCP connections over a link: one streams, on the other a chunk is asked for, again and
-again. What a reader beside bulk waits for at best, whatever the programs at the ends do."""
+"""Two plain TCP connections over a link: one streams, at a pace that keeps queues short; on the
+other a chunk is asked for, again and again. Neither knows of the other."""
 import contextlib
 import os
 import socket
 import struct
 import time
+
+import lab
 
 CHUNK = 128 * 1024
 SO_MAX_PACING_RATE = 47  # socket(7); Python does not name it
@@ -67,7 +69,10 @@ def exchanges(address, seconds):
             asking.sendall(b"?")
             received = 0
             while received < CHUNK:
-                received += asking.recv_into(memoryview(buffer)[received:])
+                got = asking.recv_into(memoryview(buffer)[received:])
+                if not got:
+                    raise lab.BenchError("the other end of the bare exchange is gone")
+                received += got
             took.append(time.perf_counter() - begin)
         stream.shutdown(socket.SHUT_RDWR)
         os.waitpid(reader, 0)

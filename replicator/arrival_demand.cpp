@@ -16,18 +16,14 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// How long a chunk is left to another reader's fetch.
-constexpr std::chrono::milliseconds reader_patience = 100ms;
-// Who reads on behind bulk leaves to it what comes as soon as if it were asked for: all that he
-// wants is next, and would cross the link twice. Who reads here and there has only that to lose.
-constexpr double share_of_asking = 0.5;
-// What was expected comes later when there is more to do: half as long again, and a moment.
-constexpr double late_share = 1.5;
-constexpr auto shortest_patience = 5ms;
 // Between attempts of a waiting reader while the source cannot be reached.
 constexpr auto retry_interval = 250ms;
 // Of what readers alone bring, so much is lost with the power at most.
 constexpr auto save_interval = 5s;
+
+bool is_next(const ChunkTask& before, const ChunkTask& task) {
+  return before.file == task.file && before.chunk.value() + 1 == task.chunk.value();
+}
 
 }  // namespace
 
@@ -54,58 +50,48 @@ class Arrival::DemandGuard {
   bool allowed_ = false;
 };
 
-// What is on its way for readers, so that the next one who wants it waits for that.
-class Arrival::AskedForReaders {
+// Chunks that are fetched because a reader waits: others who want them are to know, and bulk leaves
+// them alone. What did not come is pending again when this goes.
+class Arrival::Asked {
  public:
-  AskedForReaders(Arrival& arrival, std::span<const ChunkTask> chunks) : arrival_(arrival) {
-    const ChunkMap& map = arrival_.content_->chunks();
+  explicit Asked(Arrival& arrival) : arrival_(arrival) {}
+  ~Asked() {
+    for (const ChunkNumber chunk : claimed_) arrival_.content_->chunks().release(chunk);
     const std::lock_guard lock(arrival_.mutex_);
-    for (const ChunkTask& task : chunks) {
-      const ChunkNumber number = map.number(task.file, task.chunk);
-      if (arrival_.asked_for_readers_.insert(number).second) mine_.push_back(number);
+    for (const ChunkNumber chunk : known_) arrival_.asked_for_readers_.erase(chunk);
+  }
+  Asked(const Asked&) = delete;
+  Asked& operator=(const Asked&) = delete;
+
+  // False if somebody else has asked for it meanwhile.
+  bool claim(ChunkNumber chunk) {
+    const bool added = make_known(chunk);
+    if (arrival_.content_->chunks().claim(chunk)) {
+      claimed_.push_back(chunk);
+      return true;
     }
+    if (added) {
+      const std::lock_guard lock(arrival_.mutex_);
+      arrival_.asked_for_readers_.erase(chunk);
+      known_.pop_back();
+    }
+    return false;
   }
-  ~AskedForReaders() {
-    const std::lock_guard lock(arrival_.mutex_);
-    for (const ChunkNumber number : mine_) arrival_.asked_for_readers_.erase(number);
-  }
-  AskedForReaders(const AskedForReaders&) = delete;
-  AskedForReaders& operator=(const AskedForReaders&) = delete;
+  // Whoever else has asked for it.
+  void ask_again(ChunkNumber chunk) { make_known(chunk); }
 
  private:
-  Arrival& arrival_;
-  std::vector<ChunkNumber> mine_;
-};
-
-namespace {
-
-bool is_next(const ChunkTask& before, const ChunkTask& task) {
-  return before.file == task.file && before.chunk.value() + 1 == task.chunk.value();
-}
-
-// Chunks that are claimed for a fetch; what did not come is pending again.
-class Claims {
- public:
-  explicit Claims(ChunkMap& chunks) : chunks_(chunks) {}
-  ~Claims() {
-    for (const ChunkNumber chunk : taken_) chunks_.release(chunk);
-  }
-  Claims(const Claims&) = delete;
-  Claims& operator=(const Claims&) = delete;
-
-  // False if somebody else fetches it.
-  bool take(ChunkNumber chunk) {
-    if (!chunks_.claim(chunk)) return false;
-    taken_.push_back(chunk);
+  bool make_known(ChunkNumber chunk) {
+    const std::lock_guard lock(arrival_.mutex_);
+    if (!arrival_.asked_for_readers_.insert(chunk).second) return false;
+    known_.push_back(chunk);
     return true;
   }
 
- private:
-  ChunkMap& chunks_;
-  std::vector<ChunkNumber> taken_;
+  Arrival& arrival_;
+  std::vector<ChunkNumber> claimed_;
+  std::vector<ChunkNumber> known_;
 };
-
-}  // namespace
 
 void Arrival::read(FileIndex file, ByteRange range, ReadDone done) {
   const manifest::Entry& entry = content_->entry(file);
@@ -159,10 +145,26 @@ void Arrival::demand(std::vector<ChunkTask> chunks, bool insist) {
   });
 }
 
+void Arrival::demand_later(std::vector<ChunkTask> chunks, std::chrono::milliseconds delay) {
+  context_.timers.post_after(delay, [self = shared_from_this(), chunks = std::move(chunks)] {
+    self->demand(chunks, true);
+  });
+}
+
+void Arrival::drop_unwanted(std::vector<ChunkTask>& chunks) {
+  std::erase_if(chunks, [&](const ChunkTask& task) {
+    return !readers_.is_wanted(content_->chunks().number(task.file, task.chunk));
+  });
+}
+
 void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
   const DemandGuard guard(*this);
   if (!guard.allowed()) return;
-  const auto fetched = fetch_demanded(chunks, insist);
+  if (insist)
+    drop_unwanted(chunks);
+  else
+    leave_to_others(chunks);
+  const Status fetched = fetch_demanded(chunks, insist);
   if (!fetched) {
     const bool temporary = is_temporary(fetched.error());
     // Known to be away: what could be found here was found, for the rest nobody waits.
@@ -178,15 +180,9 @@ void Arrival::run_demand(std::vector<ChunkTask>& chunks, bool insist) {
   if (content_->chunks().done_count() == content_->chunks().count() && context_.on_all_here &&
       !told_all_here_.exchange(true))
     context_.on_all_here(version());
-  // What is still wanted is asked for again: left to bulk until now, or the source is away.
-  std::erase_if(chunks, [&](const ChunkTask& task) {
-    return !readers_.is_wanted(content_->chunks().number(task.file, task.chunk));
-  });
-  if (chunks.empty()) return;
-  context_.timers.post_after(fetched ? *fetched : retry_interval,
-                             [self = shared_from_this(), chunks = std::move(chunks)]() mutable {
-                               self->demand(std::move(chunks), true);
-                             });
+  // What is still wanted is asked for again: the source is away.
+  drop_unwanted(chunks);
+  if (!chunks.empty()) demand_later(std::move(chunks), retry_interval);
 }
 
 // What only readers bring is made durable too, though nothing else goes on.
@@ -218,49 +214,46 @@ bool Arrival::follows_bulk(const ChunkTask& task) {
   return chunks.written(before).has_value() || readers_.is_wanted(before);
 }
 
-// How long a chunk that somebody has asked for is left to him; empty if to ask again is faster: for
-// it and as many as are wanted before it.
-std::optional<std::chrono::milliseconds> Arrival::time_for_bulk(const ChunkTask& task,
+std::optional<std::chrono::milliseconds> Arrival::patience_with(const ChunkTask& task,
                                                                 std::size_t before,
                                                                 bool follows) const {
-  {
+  const bool for_reader = [&] {
     const std::lock_guard lock(mutex_);
-    if (asked_for_readers_.contains(content_->chunks().number(task.file, task.chunk)))
-      return reader_patience;
-  }
-  const UnderWay::Seconds asking = asking_takes_.load() * (1 + before);
-  const UnderWay::Seconds acceptable = follows ? asking : asking * share_of_asking;
-  const auto expected = under_way_->until(task.file, task.chunk);
-  if (expected && *expected > acceptable) return std::nullopt;
-  // Nothing has come yet, so that nothing is known: bulk has begun a moment ago.
-  const UnderWay::Seconds patience = expected ? *expected * late_share : asking;
-  return shortest_patience + std::chrono::ceil<std::chrono::milliseconds>(patience);
+    return asked_for_readers_.contains(content_->chunks().number(task.file, task.chunk));
+  }();
+  return under_way_->patience({.file = task.file,
+                               .chunk = task.chunk,
+                               .before = before,
+                               .for_reader = for_reader,
+                               .follows = follows});
 }
 
-// Leaves in `chunks` what it was asked for; chunks that bulk is fetching are left to it where that
-// is better, unless `insist` is set. Returns for how long.
-Result<std::chrono::milliseconds> Arrival::fetch_demanded(std::vector<ChunkTask>& chunks,
-                                                          bool insist) {
-  OpenForWriting writer(*content_);
-  Claims claims(content_->chunks());
-  std::vector<ChunkTask> remote;
-  const ChunkTask* before = nullptr;
+// Takes out what somebody is fetching and brings no later than if it were asked for. Whoever still
+// waits for it when it should have come asks for it.
+void Arrival::leave_to_others(std::vector<ChunkTask>& chunks) {
+  std::optional<ChunkTask> before;
+  std::size_t count = 0;
   bool follows = false;
-  std::chrono::milliseconds longest = shortest_patience;
+  std::erase_if(chunks, [&](const ChunkTask& task) {
+    follows = follows_bulk(task) || (follows && is_next(*before, task));
+    before = task;
+    const std::size_t wanted_before = count++;
+    const ChunkMap& map = content_->chunks();
+    if (map.state(map.number(task.file, task.chunk)) != ChunkState::fetching) return false;
+    const auto patience = patience_with(task, wanted_before, follows);
+    if (patience) demand_later({task}, *patience);
+    return patience.has_value();
+  });
+}
+
+Status Arrival::fetch_demanded(std::vector<ChunkTask>& chunks, bool insist) {
+  OpenForWriting writer(*content_);
+  Asked asked(*this);
+  std::vector<ChunkTask> remote;
   for (ChunkTask& task : chunks) {
     ICBD_TRY(content_->resolve(task.file, task.chunk, 1));
     const ChunkNumber number = content_->chunks().number(task.file, task.chunk);
     const ChunkState state = content_->chunks().state(number);
-    follows = follows_bulk(task) || (follows && is_next(*before, task));
-    before = &task;
-    const auto patience =
-        insist || state != ChunkState::fetching
-            ? std::nullopt
-            : time_for_bulk(task, static_cast<std::size_t>(&task - chunks.data()), follows);
-    if (patience) {
-      longest = std::max(longest, *patience);
-      continue;
-    }
     ICBD_ASSIGN(const std::vector<Digest> digest, content_->digests(task.file, task.chunk, 1));
     task.digest = digest.front();
     if (state == ChunkState::done) {
@@ -269,26 +262,31 @@ Result<std::chrono::milliseconds> Arrival::fetch_demanded(std::vector<ChunkTask>
       continue;
     }
     ICBD_ASSIGN(const bool filled, fill_from_here(task, writer));
+    if (filled) continue;
     // So that bulk, when it comes by, does not fetch it too.
-    if (!filled && (claims.take(number) || insist || state == ChunkState::fetching))
-      remote.push_back(task);
+    if (!asked.claim(number)) {
+      // Somebody was faster, just now.
+      const auto patience = insist || state == ChunkState::fetching
+                                ? std::nullopt
+                                : patience_with(task, remote.size(), false);
+      if (patience) {
+        demand_later({task}, *patience);
+        continue;
+      }
+      asked.ask_again(number);
+    }
+    remote.push_back(task);
   }
-  if (!remote.empty()) ICBD_TRY(ask_for(remote, writer));
-  return longest;
+  return remote.empty() ? Status() : ask_for(remote, writer);
 }
 
 Status Arrival::ask_for(std::span<const ChunkTask> chunks, OpenForWriting& writer) {
   if (context_.live.fill == FillPolicy::never)
     return fail(ErrorCode::io, fmt::format("/{} is not all here, and fetch.fill is \"never\"",
                                            content_->entry(chunks.front().file).path));
-  const AskedForReaders asked(*this, chunks);
   const auto begun = context_.clock.now();
   ICBD_TRY(filler_.fetch(chunks, source::Priority::demand, writer));
-  // Of many at once only that it was fast says something about one.
-  const Clock::Duration took = context_.clock.now() - begun;
-  const Clock::Duration before = asking_takes_;
-  constexpr int remembered = 4;
-  if (chunks.size() == 1 || took < before) asking_takes_ = before + (took - before) / remembered;
+  under_way_->note_asking(context_.clock.now() - begun, chunks.size());
   return {};
 }
 

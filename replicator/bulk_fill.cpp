@@ -66,7 +66,9 @@ BulkFill::BulkFill(Content& content, Filler& filler, const Clock& clock,
       rate_begin_(clock.now()),
       fetched_at_rate_(bytes_of_bulk()),
       write_back_(
-          [&content](FileIndex file, ByteRange range) { begin_to_write(content, file, range); }) {}
+          [&content](FileIndex file, ByteRange range) { begin_to_write(content, file, range); }) {
+  under_way_.restart();
+}
 
 Status BulkFill::prepare(std::stop_token stop) {
   ICBD_TRY(resolve_all(stop));
@@ -331,27 +333,32 @@ Status BulkFill::push_batch(const std::stop_token& stop) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] { return failure_ || batches_.size() < queued_batches; });
   if (failure_) return std::unexpected(*failure_);
+  // What was before the link had something to do says nothing about it.
+  if (batches_.empty() && in_work_ == 0) begin_rate();
   batches_.push(&under_way_.asked({.chunks = std::exchange(batch_, {}), .bytes = missing}));
   batch_size_ = 0;
   changed_.notify_all();
   return {};
 }
 
-std::uint64_t BulkFill::bytes_of_bulk() const {
-  const FillCounters& counters = filler_.counters();
-  const std::uint64_t demanded = counters.bytes_demanded;  // first: it is part of the other
-  return counters.bytes_fetched - demanded;
+// Signed: the two are not counted at the same moment.
+std::int64_t BulkFill::bytes_of_bulk() const {
+  return static_cast<std::int64_t>(filler_.counters().bytes_fetched) -
+         static_cast<std::int64_t>(filler_.counters().bytes_demanded);
+}
+
+void BulkFill::begin_rate() {
+  rate_begin_ = clock_.now();
+  fetched_at_rate_ = bytes_of_bulk();
 }
 
 // By what came lately.
 void BulkFill::set_batch_goal() {
-  const auto now = clock_.now();
-  if (now - rate_begin_ < rate_window) return;
-  const std::uint64_t fetched = bytes_of_bulk();
-  const auto came = static_cast<double>(fetched - fetched_at_rate_);
-  const double rate = came / std::chrono::duration<double>(now - rate_begin_).count();
-  rate_begin_ = now;
-  fetched_at_rate_ = fetched;
+  const std::chrono::duration<double> time = clock_.now() - rate_begin_;
+  if (time < rate_window) return;
+  const double came = std::max(0.0, static_cast<double>(bytes_of_bulk() - fetched_at_rate_));
+  const double rate = came / time.count();
+  begin_rate();
   batch_goal_ = std::clamp(static_cast<std::uint64_t>(rate * batch_time.count()), smallest_batch,
                            largest_batch);
   if (came > 0) under_way_.set_rate(rate);

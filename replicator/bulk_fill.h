@@ -71,7 +71,8 @@ class BulkFill {
   Status fill_repeated(const std::stop_token& stop);
   Status push_batch(const std::stop_token& stop);
   void pace(std::uint64_t bytes, const std::stop_token& stop);
-  std::uint64_t bytes_of_bulk() const;
+  std::int64_t bytes_of_bulk() const;
+  void begin_rate();
   void set_batch_goal();
   void work();
   Status wait_until_drained();
@@ -92,7 +93,7 @@ class BulkFill {
   std::uint64_t stored_at_room_check_ = 0;
   std::uint64_t batch_goal_;
   Clock::TimePoint rate_begin_;
-  std::uint64_t fetched_at_rate_ = 0;
+  std::int64_t fetched_at_rate_ = 0;
   Batch batch_;  // being gathered
   std::uint64_t batch_size_ = 0;
   std::uint64_t batch_missing_ = 0;  // of its chunks, what has to be fetched

@@ -4,6 +4,27 @@
 #include <utility>
 
 namespace icbd::replicator {
+namespace {
+
+using namespace std::chrono_literals;
+
+// Who reads on behind bulk leaves to it what comes as soon as if it were asked for: all that he
+// wants is next, and would cross the link twice. Who reads here and there has only that to lose.
+constexpr double share_of_asking = 0.5;
+// What was expected comes later when there is more to do: half as long again, and a moment.
+constexpr double late_share = 1.5;
+constexpr std::chrono::milliseconds a_moment{5};
+// Of what asking takes, one more look counts for so much; and for no more than so many times what
+// was known, so that a link that stood still once is not taken for a slow one.
+constexpr double weight_of_one = 0.25;
+constexpr double most_at_once = 4;
+
+}  // namespace
+
+void UnderWay::restart() {
+  const std::lock_guard lock(mutex_);
+  rate_.reset();
+}
 
 const UnderWay::Batch& UnderWay::asked(Batch batch) {
   const std::lock_guard lock(mutex_);
@@ -22,10 +43,21 @@ void UnderWay::set_rate(double rate) {
   rate_ = rate;
 }
 
-// Within a batch as if all its chunks had the same to fetch: what each has takes longer to find out
-// than the difference is worth.
+void UnderWay::note_asking(Seconds took, std::size_t chunks) {
+  const std::lock_guard lock(mutex_);
+  // Of many at once only that it was fast says something about one.
+  if (chunks != 1 && took >= asking_) return;
+  asking_ += (std::min(took, asking_ * most_at_once) - asking_) * weight_of_one;
+}
+
 std::optional<UnderWay::Seconds> UnderWay::until(FileIndex file, ChunkIndex chunk) const {
   const std::lock_guard lock(mutex_);
+  return until_locked(file, chunk);
+}
+
+// Within a batch as if all its chunks had the same to fetch: what each has takes longer to find out
+// than the difference is worth.
+std::optional<UnderWay::Seconds> UnderWay::until_locked(FileIndex file, ChunkIndex chunk) const {
   if (!rate_ || *rate_ <= 0) return std::nullopt;
   double ahead = 0;
   for (const Batch& batch : batches_) {
@@ -41,6 +73,23 @@ std::optional<UnderWay::Seconds> UnderWay::until(FileIndex file, ChunkIndex chun
     if (found) break;
   }
   return Seconds(ahead / *rate_);
+}
+
+std::optional<std::chrono::milliseconds> UnderWay::patience(const Wanted& wanted) const {
+  const std::lock_guard lock(mutex_);
+  const auto in_time = [](Seconds expected) {
+    return std::min(longest_patience,
+                    a_moment + std::chrono::ceil<std::chrono::milliseconds>(expected * late_share));
+  };
+  Seconds asking = asking_;
+  if (rate_ && *rate_ > 0)
+    asking += Seconds(static_cast<double>(wanted.before * limits::chunk_size) / *rate_);
+  if (wanted.for_reader) return in_time(asking);
+  const auto expected = until_locked(wanted.file, wanted.chunk);
+  // Bulk has begun a moment ago, and nothing is known of it.
+  if (!expected) return in_time(asking);
+  if (*expected > (wanted.follows ? asking : asking * share_of_asking)) return std::nullopt;
+  return in_time(*expected);
 }
 
 }  // namespace icbd::replicator

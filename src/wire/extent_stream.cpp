@@ -184,10 +184,7 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   const std::vector<ByteView> pieces = frame.pieces();
   std::uint64_t bytes = frame_header_size;
   for (const ByteView piece : pieces) bytes += piece.size();
-  if (bulk)
-    engine_.links().give_way(peer_, bytes);
-  else
-    socket_.limit_rate(pace_of_readers());
+  if (bulk) engine_.links().give_way(peer_, bytes);
   ICBD_ASSIGN(const auto waited,
               socket_.send_measured({.type = frame.type,
                                      .request_id = item.request_id,
@@ -208,12 +205,6 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
         std::clamp<double>(*rate * unsent_seconds, unsent_bytes_min, unsent_bytes)));
   }
   return {};
-}
-
-std::uint64_t ExtentStream::pace_of_readers() const {
-  constexpr std::uint64_t unlimited = ~std::uint64_t{0};  // socket(7): SO_MAX_PACING_RATE
-  const auto pace = engine_.links().pace_of_readers(peer_);
-  return pace ? static_cast<std::uint64_t>(*pace) : unlimited;
 }
 
 void ExtentStream::note_delivered(double bytes_per_second) {

@@ -68,7 +68,6 @@ class ExtentStream {
   Status send(const Item& item);
   Status send_frame(const Item& item, const PreparedFrame& frame);
   std::optional<double> link() const;
-  std::uint64_t pace_of_readers() const;
   void note_delivered(double bytes_per_second);
   void learn(const Item& item);
 

@@ -153,6 +153,7 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
 
  private:
   class DemandGuard;
+  class Asked;
   Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool wanted);
   void demand(std::vector<ChunkTask> chunks, bool insist);
   void run_demand(std::vector<ChunkTask>& chunks, bool insist);
@@ -163,10 +164,12 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   Status write_pending_map();
   Status read_here(ReadJob& job, ChunkIndex chunk);
   void drain_demand();
-  Result<std::chrono::milliseconds> fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
-  class AskedForReaders;
+  void demand_later(std::vector<ChunkTask> chunks, std::chrono::milliseconds delay);
+  void drop_unwanted(std::vector<ChunkTask>& chunks);
+  void leave_to_others(std::vector<ChunkTask>& chunks);
+  Status fetch_demanded(std::vector<ChunkTask>& chunks, bool insist);
   bool follows_bulk(const ChunkTask& task);
-  std::optional<std::chrono::milliseconds> time_for_bulk(const ChunkTask& task, std::size_t before,
+  std::optional<std::chrono::milliseconds> patience_with(const ChunkTask& task, std::size_t before,
                                                          bool follows) const;
   Status ask_for(std::span<const ChunkTask> chunks, OpenForWriting& writer);
   Result<bool> fill_from_here(const ChunkTask& task, OpenForWriting& writer);
@@ -191,8 +194,6 @@ class Arrival : public std::enable_shared_from_this<Arrival> {
   std::atomic<bool> told_all_here_ = false;
   std::atomic<bool> save_due_ = false;
   std::unique_ptr<UnderWay> under_way_;
-  // What it takes of late to ask for a chunk and have it.
-  std::atomic<Clock::Duration> asking_takes_{std::chrono::milliseconds(20)};
   std::mutex commit_mutex_;  // commit_shape and checkpoint, one at a time; taken before mutex_
   bool shape_committed_ = false;
   bool abandoned_ = false;

@@ -7,6 +7,8 @@
 namespace icbd::replicator {
 namespace {
 
+using namespace std::chrono_literals;
+
 constexpr std::uint64_t chunk_size = limits::chunk_size;
 constexpr FileIndex disk{0};
 
@@ -59,11 +61,83 @@ TEST_F(UnderWayTest, WhatHasComeIsNotWaitedFor) {
   EXPECT_DOUBLE_EQ(until(5), 2);
 }
 
+TEST_F(UnderWayTest, ForgetsTheRateOfAnotherFill) {
+  under_way_.set_rate(chunk_size);
+  under_way_.restart();
+  EXPECT_FALSE(under_way_.until(disk, ChunkIndex(0)));
+}
+
 // A patch changes a little of each chunk.
 TEST_F(UnderWayTest, CountsWhatIsFetchedOfAChunkNotAllOfIt) {
   under_way_.set_rate(chunk_size);
   under_way_.asked(batch(0, 4, chunk_size));
   EXPECT_DOUBLE_EQ(until(3), 1);
+}
+
+// A chunk takes 10 ms to come, and to ask for one takes 45.
+class PatienceTest : public UnderWayTest {
+ protected:
+  PatienceTest() {
+    under_way_.set_rate(chunk_size * 100);
+    for (int i = 0; i < 100; ++i) under_way_.note_asking(0.045s, 1);
+    under_way_.asked(batch(0, 10, 10 * chunk_size));
+  }
+  // In milliseconds; at_once if it is to be asked for.
+  double patience(std::uint32_t chunk, UnderWay::Wanted wanted = {}) const {
+    wanted.chunk = ChunkIndex(chunk);
+    const auto found = under_way_.patience(wanted);
+    return found ? static_cast<double>(found->count()) : at_once;
+  }
+  static constexpr double at_once = -1;
+};
+
+TEST_F(PatienceTest, WhatComesSoonIsLeftToBulkForALittleLongerThanThat) {
+  EXPECT_NEAR(patience(0), 5 + 15, 1);
+  EXPECT_NEAR(patience(1), 5 + 30, 1);
+}
+
+TEST_F(PatienceTest, WhatComesLaterIsAskedForAtOnce) {
+  EXPECT_EQ(patience(2), at_once);
+  EXPECT_EQ(patience(9), at_once);
+}
+
+TEST_F(PatienceTest, WhoFollowsBulkWaitsForAsLongAsAskingWouldTake) {
+  EXPECT_NEAR(patience(3, {.follows = true}), 5 + 60, 1);
+  EXPECT_EQ(patience(4, {.follows = true}), at_once);
+}
+
+// They would come one after the other too.
+TEST_F(PatienceTest, WhoWantsManyInARowWaitsForTheLastOfThemForLonger) {
+  EXPECT_NEAR(patience(7, {.before = 4, .follows = true}), 5 + 120, 1);
+  EXPECT_EQ(patience(8, {.before = 4, .follows = true}), at_once);
+}
+
+TEST_F(PatienceTest, WhatIsOnItsWayForAnotherReaderIsWaitedFor) {
+  EXPECT_NEAR(patience(9, {.for_reader = true}), 5 + 68, 1);
+}
+
+TEST_F(PatienceTest, WhileNothingIsKnownOfBulkItGetsAsLongAsAskingWouldTake) {
+  under_way_.restart();
+  EXPECT_NEAR(patience(9), 5 + 68, 1);
+}
+
+TEST_F(PatienceTest, ALinkThatStoodStillOnceIsNotTakenForASlowOne) {
+  under_way_.note_asking(9s, 1);
+  EXPECT_EQ(patience(9), at_once);
+  EXPECT_NEAR(patience(9, {.for_reader = true}), 5 + 119, 1);
+}
+
+TEST_F(PatienceTest, ManyAtOnceSayOnlyThatOneIsFast) {
+  under_way_.note_asking(1s, 8);
+  EXPECT_NEAR(patience(9, {.for_reader = true}), 5 + 68, 1);
+  under_way_.note_asking(0.02s, 8);
+  EXPECT_NEAR(patience(9, {.for_reader = true}), 5 + 59, 1);
+}
+
+TEST_F(PatienceTest, NobodyWaitsForLong) {
+  for (int i = 0; i < 100; ++i) under_way_.note_asking(60s, 1);
+  EXPECT_EQ(patience(9, {.for_reader = true}),
+            static_cast<double>(UnderWay::longest_patience.count()));
 }
 
 }  // namespace

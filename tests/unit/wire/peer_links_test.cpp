@@ -5,7 +5,6 @@
 #include <atomic>
 #include <future>
 #include <optional>
-#include <thread>
 
 namespace icbd::wire {
 namespace {
@@ -27,21 +26,6 @@ TEST(PeerLinks, WhatOneConnectionFindsOutServesTheOthersOfThatPeer) {
   links.set_rate("cache", 1e6);
   EXPECT_EQ(links.rate("cache"), 1e6);
   EXPECT_EQ(links.rate("another"), std::nullopt);
-}
-
-// A rate that was found out long ago must not hold readers back.
-TEST(PeerLinks, ReadersArePacedOnlyWhileBulkFindsOutTheRate) {
-  PeerLinks links;
-  EXPECT_EQ(links.pace_of_readers("cache"), std::nullopt);
-  links.set_rate("cache", 1e6);
-  const auto pace = links.pace_of_readers("cache");
-  EXPECT_EQ(pace.value_or(2e6), 2e6);  // none, if this machine has stood still for a second
-  const auto begun = steady_clock::now();
-  while (links.pace_of_readers("cache")) {
-    ASSERT_LT(steady_clock::now() - begun, 30s);
-    std::this_thread::yield();
-  }
-  EXPECT_EQ(links.rate("cache"), 1e6);
 }
 
 TEST(PeerLinks, BulkGivesWayUntilTheReaderIsAnswered) {

@@ -184,7 +184,10 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   const std::vector<ByteView> pieces = frame.pieces();
   std::uint64_t bytes = frame_header_size;
   for (const ByteView piece : pieces) bytes += piece.size();
-  if (bulk) engine_.links().give_way(peer_, bytes);
+  if (bulk)
+    engine_.links().give_way(peer_, bytes);
+  else
+    pace_reader(bytes);
   ICBD_ASSIGN(const auto waited,
               socket_.send_measured({.type = frame.type,
                                      .request_id = item.request_id,
@@ -207,6 +210,24 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   return {};
 }
 
+// All at once, the end of what a reader is sent would be lost in the short queue of a slow link
+// beside bulk, and missed only much later. Over a long way TCP sends no more than comes back; and
+// there the kernel would spread what fits the window over the better part of a round trip, as it
+// does once any limit was set (net/ipv4/tcp_input.c, tcp_update_pacing_rate).
+void ExtentStream::pace_reader(std::uint64_t bytes) {
+  constexpr std::uint64_t unlimited = ~std::uint64_t{0};  // socket(7): SO_MAX_PACING_RATE
+  const auto pace = engine_.links().pace_of_readers(peer_);
+  if (!pace) {
+    if (std::exchange(is_paced_, false)) socket_.limit_rate(unlimited);
+    return;
+  }
+  const auto sample = socket_.link_sample();
+  const std::chrono::duration<double> crossing(static_cast<double>(bytes) / *pace);
+  if (!sample || sample->shortest_round_trip > crossing) return;
+  is_paced_ = true;
+  socket_.limit_rate(static_cast<std::uint64_t>(*pace));
+}
+
 void ExtentStream::note_delivered(double bytes_per_second) {
   constexpr std::size_t remembered = 7;
   delivered_.push_back(bytes_per_second);
@@ -218,8 +239,11 @@ void ExtentStream::note_delivered(double bytes_per_second) {
 // delivered comes in bursts that no slow link could carry.
 std::optional<double> ExtentStream::link() const {
   const auto measured = link_.bytes_per_second();
-  if (!measured) return engine_.links().rate(peer_);
-  if (delivered_.empty()) return measured;
+  if (!measured || delivered_.empty()) {
+    // What a reader is sent fits the socket's buffer: how fast it is taken says little.
+    const auto known = engine_.links().rate(peer_);
+    return known ? known : measured;
+  }
   std::vector<double> rates(delivered_.begin(), delivered_.end());
   const auto middle = rates.begin() + static_cast<std::ptrdiff_t>(rates.size() / 2);
   std::ranges::nth_element(rates, middle);

@@ -14,13 +14,25 @@ PeerLinks::Peer* PeerLinks::find(const std::string& peer) {
 
 void PeerLinks::set_rate(const std::string& peer, double rate) {
   const std::lock_guard lock(mutex_);
-  if (Peer* known = find(peer)) known->rate = rate;
+  Peer* known = find(peer);
+  if (known == nullptr) return;
+  known->rate = rate;
+  known->rate_set = steady_clock::now();
 }
 
 std::optional<double> PeerLinks::rate(const std::string& peer) const {
   const std::lock_guard lock(mutex_);
   const auto found = peers_.find(peer);
   return found == peers_.end() ? std::nullopt : found->second.rate;
+}
+
+std::optional<double> PeerLinks::pace_of_readers(const std::string& peer) const {
+  constexpr double headroom = 2;
+  const std::lock_guard lock(mutex_);
+  const auto found = peers_.find(peer);
+  if (found == peers_.end() || !found->second.rate) return std::nullopt;
+  if (steady_clock::now() - found->second.rate_set > rate_is_fresh) return std::nullopt;
+  return *found->second.rate * headroom;
 }
 
 PeerLinks::Reader::Reader(PeerLinks& links, std::string peer, std::uint64_t bytes)

@@ -30,6 +30,11 @@ class PeerLinks {
   // Bytes per second.
   void set_rate(const std::string& peer, double rate);
   std::optional<double> rate(const std::string& peer) const;
+  // What readers of that peer are sent in a second: twice the rate, as long as bulk goes on to find
+  // it out (it was set within rate_is_fresh). All at once, the end of it would be lost in a short
+  // queue beside bulk, and missed only much later. Empty: as fast as it goes.
+  std::optional<double> pace_of_readers(const std::string& peer) const;
+  static constexpr std::chrono::milliseconds rate_is_fresh{1'000};
 
   // A reader that is being answered with `bytes`, until this goes: when they are handed to the
   // kernel, or given up.
@@ -55,6 +60,7 @@ class PeerLinks {
   using TimePoint = std::chrono::steady_clock::time_point;
   struct Peer {
     std::optional<double> rate;
+    TimePoint rate_set = {};
     std::size_t readers = 0;
     TimePoint sent_by = {};  // when the last of the readers' bytes have crossed the link
   };

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <future>
 #include <optional>
+#include <thread>
 
 namespace icbd::wire {
 namespace {
@@ -26,6 +27,24 @@ TEST(PeerLinks, WhatOneConnectionFindsOutServesTheOthersOfThatPeer) {
   links.set_rate("cache", 1e6);
   EXPECT_EQ(links.rate("cache"), 1e6);
   EXPECT_EQ(links.rate("another"), std::nullopt);
+}
+
+// A rate that was found out long ago must not hold readers back.
+TEST(PeerLinks, ReadersArePacedOnlyWhileBulkFindsOutTheRate) {
+  PeerLinks links;
+  EXPECT_EQ(links.pace_of_readers("cache"), std::nullopt);
+  const auto begun = steady_clock::now();
+  links.set_rate("cache", 1e6);
+  const auto pace = links.pace_of_readers("cache");
+  // Unless this machine has stood still for so long.
+  if (steady_clock::now() - begun < PeerLinks::rate_is_fresh) {
+    EXPECT_EQ(pace, 2e6);
+  }
+  while (links.pace_of_readers("cache")) {
+    ASSERT_LT(steady_clock::now() - begun, 30s);
+    std::this_thread::yield();
+  }
+  EXPECT_EQ(links.rate("cache"), 1e6);
 }
 
 TEST(PeerLinks, BulkGivesWayUntilTheReaderIsAnswered) {

@@ -27,12 +27,11 @@ std::optional<double> PeerLinks::rate(const std::string& peer) const {
 }
 
 std::optional<double> PeerLinks::pace_of_readers(const std::string& peer) const {
-  constexpr double headroom = 2;
   const std::lock_guard lock(mutex_);
   const auto found = peers_.find(peer);
   if (found == peers_.end() || !found->second.rate) return std::nullopt;
   if (steady_clock::now() - found->second.rate_set > rate_is_fresh) return std::nullopt;
-  return *found->second.rate * headroom;
+  return found->second.rate;
 }
 
 PeerLinks::Reader::Reader(PeerLinks& links, std::string peer, std::uint64_t bytes)

@@ -30,9 +30,9 @@ class PeerLinks {
   // Bytes per second.
   void set_rate(const std::string& peer, double rate);
   std::optional<double> rate(const std::string& peer) const;
-  // What readers of that peer are sent in a second: twice the rate, as long as bulk goes on to find
-  // it out (it was set within rate_is_fresh). All at once, the end of it would be lost in a short
-  // queue beside bulk, and missed only much later. Empty: as fast as it goes.
+  // What readers of that peer are sent in a second: the rate, as long as bulk goes on to find it
+  // out (it was set within rate_is_fresh). Faster, the end of it would be lost in a short queue
+  // beside bulk, and missed only much later. Empty: as fast as it goes.
   std::optional<double> pace_of_readers(const std::string& peer) const;
   static constexpr std::chrono::milliseconds rate_is_fresh{1'000};
 

@@ -86,8 +86,7 @@ std::optional<std::chrono::milliseconds> UnderWay::patience(const Wanted& wanted
     asking += Seconds(static_cast<double>(wanted.before * limits::chunk_size) / *rate_);
   if (wanted.for_reader) return in_time(asking);
   const auto expected = until_locked(wanted.file, wanted.chunk);
-  // Bulk has begun a moment ago, and nothing is known of it.
-  if (!expected) return in_time(asking);
+  if (!expected) return first_patience;
   if (*expected > (wanted.follows ? asking : asking * share_of_asking)) return std::nullopt;
   return in_time(*expected);
 }

@@ -28,7 +28,10 @@ class UnderWay {
   using Seconds = std::chrono::duration<double>;
   // Nobody waits longer than this for what he could ask for.
   static constexpr std::chrono::milliseconds longest_patience{500};
-  // What is to be known of asking before anything was asked for.
+  // What bulk gets while nothing is known of its speed: it has begun a moment ago, and who reads
+  // what comes first would have all of it cross the link twice.
+  static constexpr std::chrono::milliseconds first_patience{100};
+  // What is taken for known of asking before anything was asked for.
   static constexpr std::chrono::milliseconds first_asking{20};
 
   struct Batch {

@@ -8,6 +8,18 @@
 #include <vector>
 
 namespace icbd {
+namespace {
+
+bool start_another(std::vector<std::jthread>& threads, const std::function<void()>& work) {
+  try {
+    threads.emplace_back(work);
+    return true;
+  } catch (const std::system_error&) {
+    return false;
+  }
+}
+
+}  // namespace
 
 Status in_parallel(std::size_t count, unsigned threads, const std::stop_token& stop,
                    const std::function<Status(std::size_t)>& work) {
@@ -26,11 +38,8 @@ Status in_parallel(std::size_t count, unsigned threads, const std::stop_token& s
   };
   {
     std::vector<std::jthread> others;
-    try {
-      for (std::size_t i = 1; i < threads && i < count; ++i) others.emplace_back(take);
-    } catch (const std::system_error&) {
-      // Those that there are do it all.
-    }
+    for (std::size_t i = 1; i < threads && i < count; ++i)
+      if (!start_another(others, take)) break;  // those that there are do it all
     take();
   }
   if (failure) return std::unexpected(std::move(*failure));

@@ -103,8 +103,7 @@ TEST_F(ViewTest, ParkedReadersHoldNoThreadAndCanBeInterrupted) {
   change("head -c 100M /dev/urandom > parked; head -c 1M /dev/urandom > ready");
   ASSERT_DONE(site->publish("first"));
   ASSERT_DONE(site->publish("second"));
-  ASSERT_DONE(
-      site->start_cache("timeout = 300\noffline_after = 300\nfill = \"demand-only\"\n"));
+  ASSERT_DONE(site->start_cache("timeout = 300\noffline_after = 300\nfill = \"demand-only\"\n"));
   expect_equal_through_view("first", 1);
   ASSERT_DONE(site->wait_until_complete("first", 1));
   // Looked into, so that its shape is here; not read.

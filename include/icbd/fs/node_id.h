@@ -86,8 +86,7 @@ constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
   if (node.inode.value() >> inode_bits != 0 || node.serial.value() >> serial_bits != 0 ||
       node.serial.value() == 0)
     return std::nullopt;
-  return (std::uint64_t{node.whole} << 63) |
-         (std::uint64_t{node.generation} << generation_shift) |
+  return (std::uint64_t{node.whole} << 63) | (std::uint64_t{node.generation} << generation_shift) |
          (std::uint64_t{node.serial.value()} << inode_bits) | node.inode.value();
 }
 

@@ -24,6 +24,7 @@ constexpr double most_at_once = 4;
 void UnderWay::restart() {
   const std::lock_guard lock(mutex_);
   rate_.reset();
+  begun_ = std::chrono::steady_clock::now();
 }
 
 const UnderWay::Batch& UnderWay::asked(Batch batch) {
@@ -86,7 +87,10 @@ std::optional<std::chrono::milliseconds> UnderWay::patience(const Wanted& wanted
     asking += Seconds(static_cast<double>(wanted.before * limits::chunk_size) / *rate_);
   if (wanted.for_reader) return in_time(asking);
   const auto expected = until_locked(wanted.file, wanted.chunk);
-  if (!expected) return first_patience;
+  if (!expected) {
+    const bool just_begun = std::chrono::steady_clock::now() - begun_ < first_moment;
+    return just_begun || wanted.follows ? std::optional(first_patience) : std::nullopt;
+  }
   if (*expected > (wanted.follows ? asking : asking * share_of_asking)) return std::nullopt;
   return in_time(*expected);
 }

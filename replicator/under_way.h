@@ -31,6 +31,8 @@ class UnderWay {
   // What bulk gets while nothing is known of its speed: it has begun a moment ago, and who reads
   // what comes first would have all of it cross the link twice.
   static constexpr std::chrono::milliseconds first_patience{100};
+  // After this, that nothing is known means that the link is slow.
+  static constexpr std::chrono::milliseconds first_moment{500};
   // What is taken for known of asking before anything was asked for.
   static constexpr std::chrono::milliseconds first_asking{20};
 
@@ -73,6 +75,7 @@ class UnderWay {
   mutable std::mutex mutex_;  // guards what is below
   std::list<Batch> batches_;
   std::optional<double> rate_;
+  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   Seconds asking_ = first_asking;
 };
 

@@ -59,7 +59,7 @@ Arrival::Arrival(ArrivalContext context, std::shared_ptr<Content> content, bool 
       content_(std::move(content)),
       filler_(*content_, context_.source, readers_),
       wanted_(wanted),
-      under_way_(std::make_unique<UnderWay>(content_->chunks())),
+      under_way_(std::make_unique<UnderWay>(content_->chunks(), context_.clock)),
       shape_committed_(content_->version().shaped),
       synced_writes_(content_->is_synced() ? std::optional<std::uint64_t>(0) : std::nullopt),
       phase_(wanted ? ArrivalPhase::queued : ArrivalPhase::on_demand) {}

@@ -24,7 +24,7 @@ constexpr double most_at_once = 4;
 void UnderWay::restart() {
   const std::lock_guard lock(mutex_);
   rate_.reset();
-  begun_ = std::chrono::steady_clock::now();
+  begun_ = clock_.now();
 }
 
 const UnderWay::Batch& UnderWay::asked(Batch batch) {
@@ -88,7 +88,7 @@ std::optional<std::chrono::milliseconds> UnderWay::patience(const Wanted& wanted
   if (wanted.for_reader) return in_time(asking);
   const auto expected = until_locked(wanted.file, wanted.chunk);
   if (!expected) {
-    const bool just_begun = std::chrono::steady_clock::now() - begun_ < first_moment;
+    const bool just_begun = clock_.now() - begun_ < first_moment;
     return just_begun || wanted.follows ? std::optional(first_patience) : std::nullopt;
   }
   if (*expected > (wanted.follows ? asking : asking * share_of_asking)) return std::nullopt;

@@ -18,6 +18,7 @@
 #include <optional>
 #include <vector>
 
+#include "icbd/base/clock.h"
 #include "icbd/replicator/chunk_map.h"
 #include "icbd/replicator/filler.h"
 
@@ -41,7 +42,9 @@ class UnderWay {
     std::uint64_t bytes = 0;  // of them, what has to be fetched
   };
 
-  explicit UnderWay(const ChunkMap& chunks) : chunks_(chunks) {}
+  // Both outlive it.
+  UnderWay(const ChunkMap& chunks, const Clock& clock)
+      : chunks_(chunks), clock_(clock), begun_(clock.now()) {}
 
   // Forgets the rate: it may be another link.
   void restart();
@@ -72,10 +75,11 @@ class UnderWay {
   std::optional<Seconds> until_locked(FileIndex file, ChunkIndex chunk) const;
 
   const ChunkMap& chunks_;
+  const Clock& clock_;
   mutable std::mutex mutex_;  // guards what is below
   std::list<Batch> batches_;
   std::optional<double> rate_;
-  std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
+  Clock::TimePoint begun_;
   Seconds asking_ = first_asking;
 };
 

@@ -234,9 +234,9 @@ void ExtentStream::note_delivered(double bytes_per_second) {
   if (delivered_.size() > remembered) delivered_.pop_front();
 }
 
-// What this connection has measured, else another one of the same peer. A peer that is slow to take
-// what comes, because its disk is, makes us wait as a slow link does; but then what the kernel sees
-// delivered comes in bursts that no slow link could carry.
+// What this connection has measured if it sends bulk, else another one of the same peer. A peer
+// that is slow to take what comes, because its disk is, makes us wait as a slow link does; but then
+// what the kernel sees delivered comes in bursts that no slow link could carry.
 std::optional<double> ExtentStream::link() const {
   const auto measured = link_.bytes_per_second();
   if (!measured || delivered_.empty()) {

@@ -6,10 +6,10 @@
 // Lifecycle: construct, answer() for each request; the destructor gives up what was not sent. The
 // first failure to send shuts the socket down, so that the receiving thread ends too.
 // Bulk gives way to what readers of the same peer are blocked on, frame by frame, and a frame is no
-// longer than the link carries in a moment; what readers are sent is paced while bulk is sent too.
-// Guarantees: answer() is for one thread. At most window_bytes of one connection are prepared and
-// not sent, or one unit: a slow peer holds no more. A request that fails is answered with an error
-// frame in the place of what is left of it; the others go on.
+// longer than the link carries in a moment, or a chunk; what readers are sent is paced while bulk
+// is sent too. Guarantees: answer() is for one thread. At most window_bytes of one connection are
+// prepared and not sent, or one unit: a slow peer holds no more. A request that fails is answered
+// with an error frame in the place of what is left of it; the others go on.
 #pragma once
 
 #include <condition_variable>

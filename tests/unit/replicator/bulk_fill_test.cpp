@@ -32,7 +32,7 @@ class BulkFillTest : public ArrivalTest {
   }
   Content& content() { return version_->arrival->content(); }
   Status fill(std::function<Status()> checkpoint) {
-    under_way_.emplace(content().chunks());
+    under_way_.emplace(content().chunks(), time_);
     BulkFill bulk(content(), *filler_, time_, pending_, *under_way_,
                   {.remember = [] { return Status(); },
                    .checkpoint = std::move(checkpoint),

@@ -37,6 +37,7 @@ Connection::~Connection() {
 
 Result<Hello> Connection::greet(const Hello& hello) {
   socket_.set_send_timeout(options_.stall_timeout);
+  if (hello.channel != ChannelKind::bulk) socket_.retransmit_early();
   ICBD_ASSIGN(Reply reply, ask(FrameType::hello, encode(hello)));
   ICBD_ASSIGN(const IncomingFrame frame, reply.next());
   if (frame.header.type != FrameType::hello_reply)

@@ -115,6 +115,7 @@ Status Session::greet() {
   if (frame.header.type != FrameType::hello)
     return fail(ErrorCode::corrupt, "the first frame is not hello");
   ICBD_ASSIGN(const Hello hello, decode_hello(frame.payload));
+  if (hello.channel != ChannelKind::bulk) socket_.retransmit_early();
   const Hello reply{.protocol = protocol_version,
                     .role = NodeRole::master,
                     .channel = hello.channel,

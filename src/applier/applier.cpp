@@ -23,6 +23,7 @@ Status Applier::apply(const Command& command) {
   const Status in_order = check_order(command);
   if (!in_order) return give_up(in_order.error().with_context(sendstream::dump(command)));
   --commands_left_;
+  if (Status made = session_->make_held_file(command); !made) return give_up(made.error());
   const bool ends = std::holds_alternative<sendstream::End>(command);
   if (const Status applied = std::visit(*session_, command); !applied) {
     Error error = applied.error().with_context(sendstream::dump(command));

@@ -81,15 +81,31 @@ Result<Object*> ConfinedTree::object(std::string_view path) {
     return objects_.front().get();
   }
   ICBD_ASSIGN(auto opened, open_object(path));
-  objects_.back() = std::exchange(objects_.front(), std::move(opened));
+  return keep(std::move(opened));
+}
+
+Object* ConfinedTree::keep(std::unique_ptr<Object> object) {
+  objects_.back() = std::exchange(objects_.front(), std::move(object));
   return objects_.front().get();
+}
+
+Status ConfinedTree::make_file(std::string_view path, mode_t mode) {
+  ICBD_ASSIGN(const Place where, place(path));
+  auto made = std::make_unique<Object>();
+  ICBD_ASSIGN(made->writable,
+              open_at(where.fd(), where.name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, mode));
+  made->path = path;
+  made->type = S_IFREG;
+  made->ends_with_its_size = true;
+  keep(std::move(made));
+  return drop_inherited(*this, where, path);
 }
 
 Result<int> ConfinedTree::readable(std::string_view path) {
   ICBD_ASSIGN(Object * found, file(path));
   if (found->writable) return found->writable.get();
   if (!found->readable) {
-    ICBD_ASSIGN(found->readable, open_at(AT_FDCWD, descriptor_path(found->handle.get()), O_RDONLY));
+    ICBD_ASSIGN(found->readable, open_at(AT_FDCWD, descriptor_path(found->fd()), O_RDONLY));
   }
   return found->readable.get();
 }
@@ -97,9 +113,15 @@ Result<int> ConfinedTree::readable(std::string_view path) {
 Result<int> ConfinedTree::writable(std::string_view path) {
   ICBD_ASSIGN(Object * found, file(path));
   if (!found->writable) {
-    ICBD_ASSIGN(found->writable, open_at(AT_FDCWD, descriptor_path(found->handle.get()), O_RDWR));
+    ICBD_ASSIGN(found->writable, open_at(AT_FDCWD, descriptor_path(found->fd()), O_RDWR));
   }
   return found->writable.get();
+}
+
+void ConfinedTree::renamed(std::string_view path, std::string_view to) {
+  for (auto& cached : objects_)
+    if (cached && cached->is_file() && cached->path == path) cached->path = to;
+  forget(path);
 }
 
 void ConfinedTree::forget(std::string_view path) {
@@ -162,7 +184,7 @@ Status drop_inherited(ConfinedTree& tree, const Place& place, std::string_view p
   if (!place.directory->bequeaths) return {};
   ICBD_ASSIGN(const Object* created, tree.object(path));
   if (S_ISLNK(created->type)) return {};
-  const std::string handle = descriptor_path(created->handle.get());
+  const std::string handle = descriptor_path(created->fd());
   for (const char* name : inherited_xattrs)
     if (::removexattr(handle.c_str(), name) != 0 && errno != ENODATA && errno != EOPNOTSUPP)
       return fail_errno(fmt::format("remove the inherited attribute {}", name));

@@ -8,7 +8,8 @@
 // device or a fifo; only when it is known to be a regular file it is opened for data, through its
 // own descriptor in /proc/self/fd.
 // Caching: the last directory and the last two objects, because a stream works on one file at a
-// time (and on two when it clones). Whoever renames or removes a name must forget() it first.
+// time (and on two when it clones). A file that was made here keeps the descriptor that it was made
+// with. Whoever removes a name must forget() it first; whoever has renamed one says so.
 // Not thread-safe.
 #pragma once
 
@@ -31,10 +32,15 @@ std::string descriptor_path(int fd);
 // Anything that has a path: a file, a directory, a symlink (never followed), …
 struct Object {
   std::string path;
-  unique_fd handle;              // O_PATH
+  unique_fd handle;              // O_PATH; none of a file that was made here
   mode_t type = 0;               // the S_IFMT bits
   unique_fd readable, writable;  // regular files, once they were asked for
+  // A file that was made here and has no room beyond its end: a truncate to the size that it has
+  // changes nothing.
+  bool ends_with_its_size = false;
 
+  // For system calls that take any descriptor, whatever it was opened for.
+  int fd() const { return handle ? handle.get() : writable.get(); }
   bool is_file() const { return S_ISREG(type); }
   bool is_directory() const { return S_ISDIR(type); }
 };
@@ -69,7 +75,12 @@ class ConfinedTree {
   Result<int> readable(std::string_view path);
   Result<int> writable(std::string_view path);
 
-  // `path` and all below it are about to change their names or to go.
+  // Makes an empty regular file where nothing is, and opens it.
+  Status make_file(std::string_view path, mode_t mode);
+
+  // `path` and all below it have got other names: what is open of a file stays open.
+  void renamed(std::string_view path, std::string_view to);
+  // `path` and all below it are about to go, or are not what they were.
   void forget(std::string_view path);
   // Closes everything.
   void forget_all();
@@ -77,6 +88,7 @@ class ConfinedTree {
  private:
   Result<unique_fd> resolve(int directory_fd, std::string_view path, std::uint64_t flags) const;
   Result<std::shared_ptr<const Directory>> directory(std::string_view path);
+  Object* keep(std::unique_ptr<Object> object);
   Result<std::unique_ptr<Object>> open_object(std::string_view path);
   Result<Object*> file(std::string_view path);
 

@@ -36,6 +36,10 @@ class Session {
   Session(int root_fd, CloneSources& sources, const Options& options)
       : tree_(root_fd), sources_(sources), options_(options) {}
 
+  // Before each command: makes the file that is held back for its name, if this is not the rename
+  // that gives it. See MakeFile.
+  Status make_held_file(const sendstream::Command& next);
+
   Status operator()(const sendstream::Subvolume& command);
   Status operator()(const sendstream::Snapshot& command);
   Status operator()(const sendstream::End& command);
@@ -110,6 +114,7 @@ class Session {
   std::unordered_set<std::uint64_t> decided_;
   std::unordered_set<ino_t> without_verity_;  // although the stream says that they have it
   std::uint64_t inodes_made_ = 0;
+  std::optional<std::string> held_file_;  // its path
   Times root_times_{};
   Run run_;
 };

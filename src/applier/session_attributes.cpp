@@ -80,12 +80,15 @@ Status set_flags(int handle, int flags) {
 }
 
 Status change_mode(const Object& object, mode_t mode) {
-  if (::chmod(descriptor_path(object.handle.get()).c_str(), mode) != 0) return fail_errno("chmod");
+  // fchmod(2) takes no descriptor that was opened with O_PATH.
+  const int changed = object.writable ? ::fchmod(object.writable.get(), mode)
+                                      : ::chmod(descriptor_path(object.fd()).c_str(), mode);
+  if (changed != 0) return fail_errno("chmod");
   return {};
 }
 
 Status set_times(const Object& object, const Times& times) {
-  if (::utimensat(object.handle.get(), "", times.data(), AT_EMPTY_PATH) != 0)
+  if (::utimensat(object.fd(), "", times.data(), AT_EMPTY_PATH) != 0)
     return fail_errno("set the times");
   return {};
 }
@@ -117,8 +120,8 @@ Status Session::operator()(const SetXattr& command) {
                 fmt::format("an extended attribute of {} bytes", command.value.size()));
   ICBD_ASSIGN(const Object* object, tree_.object(command.path));
   if (is_held_back(command.name)) return {};
-  if (::setxattr(descriptor_path(object->handle.get()).c_str(), command.name.c_str(),
-                 command.value.data(), command.value.size(), 0) != 0)
+  if (::setxattr(descriptor_path(object->fd()).c_str(), command.name.c_str(), command.value.data(),
+                 command.value.size(), 0) != 0)
     return fail_errno("setxattr");
   // What the directory hands on to new files may have changed.
   if (object->is_directory()) tree_.forget(command.path);
@@ -128,7 +131,7 @@ Status Session::operator()(const SetXattr& command) {
 Status Session::operator()(const RemoveXattr& command) {
   ICBD_TRY(check_xattr_name(command.name));
   ICBD_ASSIGN(const Object* object, tree_.object(command.path));
-  const std::string handle = descriptor_path(object->handle.get());
+  const std::string handle = descriptor_path(object->fd());
   if (::removexattr(handle.c_str(), command.name.c_str()) != 0) {
     // Writing to a file or changing its owner removes its capability, held back or not.
     if (errno != ENODATA || command.name != capability_xattr) return fail_errno("removexattr");
@@ -156,9 +159,9 @@ Status Session::operator()(const ChangeOwner& command) {
     return fail(ErrorCode::corrupt, fmt::format("owner {}:{}", command.uid, command.gid));
   ICBD_ASSIGN(const Object* object, tree_.object(command.path));
   struct stat before{};
-  if (::fstat(object->handle.get(), &before) != 0) return fail_errno("stat");
-  if (::fchownat(object->handle.get(), "", static_cast<uid_t>(command.uid),
-                 static_cast<gid_t>(command.gid), AT_EMPTY_PATH) != 0)
+  if (::fstat(object->fd(), &before) != 0) return fail_errno("stat");
+  if (::fchownat(object->fd(), "", static_cast<uid_t>(command.uid), static_cast<gid_t>(command.gid),
+                 AT_EMPTY_PATH) != 0)
     return fail_errno("chown");
   // chown(2) removes setuid and setgid. The stream only repeats the mode if the parent's differed.
   if (options_.hold_back || !object->is_file() || (before.st_mode & setid_bits) == 0) return {};
@@ -176,7 +179,7 @@ Status Session::operator()(const SetTimes& command) {
 Status Session::remember_root_times() {
   ICBD_ASSIGN(const Object* root, tree_.object(""));
   struct stat status{};
-  if (::fstat(root->handle.get(), &status) != 0) return fail_errno("stat");
+  if (::fstat(root->fd(), &status) != 0) return fail_errno("stat");
   root_times_ = {status.st_atim, status.st_mtim};
   return {};
 }
@@ -199,12 +202,12 @@ Status Session::operator()(const FileAttributes& command) {
     if (flags == 0) return {};
     return fail(ErrorCode::unsupported, "flags of something that is no file or directory");
   }
-  if ((flags & late_flags) == 0) return set_flags(object->handle.get(), flags);
+  if ((flags & late_flags) == 0) return set_flags(object->fd(), flags);
   if (late_flags_.size() == late_flags_max)
     return fail(ErrorCode::unsupported,
                 fmt::format("more than {} immutable or append-only files", late_flags_max));
-  unique_fd handle(::fcntl(object->handle.get(), F_DUPFD_CLOEXEC, 0));
-  if (!handle) return fail_errno("duplicate a descriptor");
+  // Not one that could write: fs-verity may follow.
+  ICBD_ASSIGN(unique_fd handle, open_at(AT_FDCWD, descriptor_path(object->fd()), O_PATH));
   late_flags_.push_back({std::move(handle), flags, dump(command)});
   return {};
 }
@@ -219,7 +222,7 @@ Status Session::set_late_flags() {
 
 Status Session::remember_decided(const Object& object) {
   struct stat status{};
-  if (::fstat(object.handle.get(), &status) != 0) return fail_errno("stat");
+  if (::fstat(object.fd(), &status) != 0) return fail_errno("stat");
   decided_.insert(status.st_ino);
   return {};
 }
@@ -228,8 +231,7 @@ Status Session::remember_decided(const Object& object) {
 // give it that.
 Status Session::expect_verity(const Object& object) {
   if (!object.is_file()) return fail(ErrorCode::corrupt, "fs-verity of something that is no file");
-  ICBD_ASSIGN(const unique_fd fd,
-              open_at(AT_FDCWD, descriptor_path(object.handle.get()), O_RDONLY));
+  ICBD_ASSIGN(const unique_fd fd, open_at(AT_FDCWD, descriptor_path(object.fd()), O_RDONLY));
   ICBD_ASSIGN(const int current, current_flags(fd.get()));
   struct stat status{};
   if (::fstat(fd.get(), &status) != 0) return fail_errno("stat");

@@ -123,6 +123,13 @@ Status Session::operator()(const EncodedWrite& command) {
 Status Session::operator()(const Truncate& command) {
   ICBD_TRY(check_range({0, command.size}));
   ICBD_ASSIGN(const int fd, tree_.writable(command.path));
+  // Each new file is truncated to the size that it has: to the kernel that is a change like any
+  // other.
+  ICBD_ASSIGN(const Object* object, tree_.object(command.path));
+  if (object->ends_with_its_size) {
+    ICBD_ASSIGN(const struct stat status, status_of(fd));
+    if (size_of(status) == command.size) return {};
+  }
   return resize(fd, command.size);
 }
 
@@ -143,6 +150,8 @@ Status Session::operator()(const Fallocate& command) {
   if ((command.mode & ~fallocate_modes) != 0)
     return fail(ErrorCode::unsupported, fmt::format("fallocate mode {:#x}", command.mode));
   ICBD_ASSIGN(const int fd, tree_.writable(command.path));
+  ICBD_ASSIGN(Object * object, tree_.object(command.path));
+  object->ends_with_its_size = false;
   if (::fallocate(fd, static_cast<int>(command.mode), static_cast<off_t>(command.range.offset),
                   static_cast<off_t>(command.range.length)) != 0)
     return fail_errno("fallocate");

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <cstdio>
 #include <memory>
+#include <utility>
+#include <variant>
 
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
@@ -33,6 +35,15 @@ Status check_type(std::uint64_t mode, mode_t type) {
 
 std::size_t depth_of(std::string_view path) {
   return static_cast<std::size_t>(std::ranges::count(path, '/'));
+}
+
+// oINODE-GENERATION-NUMBER in the root: how the kernel calls a new file until it says its name, as
+// a rule in the next command (gen_unique_name() in fs/btrfs/send.c).
+bool is_kernels_first_name(std::string_view path) {
+  if (!path.starts_with('o')) return false;
+  path.remove_prefix(1);
+  return std::ranges::count(path, '-') == 2 &&
+         path.find_first_not_of("0123456789-") == std::string_view::npos;
 }
 
 // That no directory lies more than `levels` below this one. A stream's paths are bounded, but by
@@ -64,12 +75,25 @@ Status Session::count_inode() {
   return {};
 }
 
+// To make a file and rename it costs twice what it costs to make it where it belongs. Not where
+// commands may fail one by one: each has to tell of itself.
 Status Session::operator()(const MakeFile& command) {
   ICBD_TRY(count_inode());
-  ICBD_ASSIGN(const Place place, tree_.place(command.path));
-  constexpr int flags = O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW;
-  ICBD_TRY(open_at(place.fd(), place.name, flags, initial_file_mode));
-  return drop_inherited(tree_, place, command.path);
+  if (!options_.pass_over_errors && is_kernels_first_name(command.path)) {
+    held_file_ = command.path;
+    return {};
+  }
+  return tree_.make_file(command.path, initial_file_mode);
+}
+
+Status Session::make_held_file(const Command& next) {
+  if (!held_file_) return {};
+  const Rename* rename = std::get_if<Rename>(&next);
+  if (rename != nullptr && rename->path == *held_file_) return {};
+  const std::string path = *std::exchange(held_file_, std::nullopt);
+  Status made = tree_.make_file(path, initial_file_mode);
+  if (!made) return std::unexpected(made.error().with_context("mkfile " + path));
+  return {};
 }
 
 Status Session::operator()(const MakeDirectory& command) {
@@ -117,7 +141,8 @@ Status Session::operator()(const MakeSymlink& command) {
 }
 
 Status Session::operator()(const Rename& command) {
-  tree_.forget(command.path);
+  if (std::exchange(held_file_, std::nullopt))
+    return tree_.make_file(command.to, initial_file_mode);
   ICBD_ASSIGN(const Place from, tree_.place(command.path));
   ICBD_ASSIGN(const Place to, tree_.place(command.to));
   if (depth_of(command.to) > depth_of(command.path)) {
@@ -125,11 +150,11 @@ Status Session::operator()(const Rename& command) {
     if (moved->is_directory())
       ICBD_TRY(check_height(from.fd(), from.name.c_str(),
                             limits::directory_depth - depth_of(command.to) - 1));
-    tree_.forget(command.path);
   }
   // The kernel unlinks before it renames: a stream that replaces is not one of its own.
   if (::renameat2(from.fd(), from.name.c_str(), to.fd(), to.name.c_str(), RENAME_NOREPLACE) != 0)
     return fail_errno("rename");
+  tree_.renamed(command.path, command.to);
   return {};
 }
 

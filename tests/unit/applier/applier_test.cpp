@@ -115,6 +115,48 @@ TEST_F(ApplierCommands, FilesAreMadeForTheirOwnerOnly) {
   EXPECT_EQ(stat_of("device").st_rdev, 0x103u);
 }
 
+// The kernel calls a new file oINODE-GENERATION-NUMBER first, and renames it with the next command.
+TEST_F(ApplierCommands, AFileIsMadeUnderTheNameThatItIsGivenNext) {
+  Applier applier = begin();
+  must(applier, MakeDirectory{"d", inode});
+  must(applier, MakeFile{"o300-7-0", inode});
+  must(applier, Rename{"o300-7-0", "d/named"});
+  must(applier, Write{"d/named", 0, as_bytes("content")});
+  EXPECT_EQ(content("d/named"), "content");
+  // It may keep that name, or get its own later.
+  must(applier, MakeFile{"o301-7-0", inode});
+  must(applier, Write{"o301-7-0", 0, as_bytes("later")});
+  must(applier, MakeFile{"o302-7-0", inode});
+  must(applier, MakeFile{"o303-7-0", inode});
+  must(applier, Rename{"o301-7-0", "d/later"});
+  must(applier, Rename{"d/later", "d/last"});
+  must(applier, End{});
+  EXPECT_EQ(content("d/last"), "later");
+  shell(R"sh(
+    test "$(cd tree; find . -type f | sort | xargs)" = "./d/last ./d/named ./o302-7-0 ./o303-7-0"
+  )sh");
+}
+
+TEST_F(ApplierCommands, AFileThatWasHeldForItsNameIsRefusedLikeAnyOther) {
+  shell("touch tree/there tree/o301-7-0; mkdir tree/d; ln -s d tree/link");
+  Applier target_there = begin();
+  must(target_there, MakeFile{"o300-7-0", inode});
+  EXPECT_EQ(refused(target_there, Rename{"o300-7-0", "there"}).code(), ErrorCode::already_exists);
+  Applier outside = begin();
+  must(outside, MakeFile{"o300-7-0", inode});
+  EXPECT_EQ(refused(outside, Rename{"o300-7-0", "link/file"}).code(), ErrorCode::corrupt);
+  Applier itself_there = begin();
+  must(itself_there, MakeFile{"o301-7-0", inode});
+  const Error error = refused(itself_there, Truncate{"there", 5});
+  EXPECT_EQ(error.code(), ErrorCode::already_exists);
+  EXPECT_THAT(error.message(), HasSubstr("mkfile o301-7-0"));
+  EXPECT_EQ(stat_of("there").st_size, 0);
+  // Where errors are passed over, each command tells of itself.
+  Applier passing = begin({.policy = {}, .hold_back = false, .pass_over_errors = true});
+  EXPECT_EQ(refused(passing, MakeFile{"o301-7-0", inode}).code(), ErrorCode::already_exists);
+  must(passing, Truncate{"there", 5});
+}
+
 TEST_F(ApplierCommands, DataCommands) {
   Applier applier = begin();
   must(applier, MakeFile{"f", inode});
@@ -125,6 +167,22 @@ TEST_F(ApplierCommands, DataCommands) {
   EXPECT_EQ(content("f"), "0123x");
   must(applier, Fallocate{"f", FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, {1, 2}});
   EXPECT_EQ(content("f"), std::string("0\0\0003x", 5));
+}
+
+// A truncate to the size that a file has takes away what was allocated beyond it, and only that.
+TEST_F(ApplierCommands, ATruncateToTheSameSizeIsNotPassedOverWhereItChangesSomething) {
+  Applier applier = begin();
+  const std::string blocks(8192, 'a');
+  must(applier, MakeFile{"f", inode});
+  must(applier, Write{"f", 0, as_bytes(blocks)});
+  must(applier, Truncate{"f", blocks.size()});
+  EXPECT_EQ(content("f"), blocks);
+  must(applier, Fallocate{"f", FALLOC_FL_KEEP_SIZE, {0, 1 << 20}});
+  EXPECT_EQ(stat_of("f").st_blocks, (1 << 20) / 512);
+  must(applier, Truncate{"f", blocks.size()});
+  EXPECT_EQ(content("f"), blocks);
+  shell("sync -f tree");
+  EXPECT_EQ(stat_of("f").st_blocks, 8192 / 512);
 }
 
 // The kernel sends no truncate after an extent that ends with the file.

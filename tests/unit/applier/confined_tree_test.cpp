@@ -91,6 +91,29 @@ TEST_F(ConfinedTreeTest, WhatWasForgottenIsLookedUpAgain) {
   EXPECT_STREQ(text.data(), "another\n");
 }
 
+TEST_F(ConfinedTreeTest, AFileThatWasMadeStaysOpenUnderItsNewName) {
+  ASSERT_TRUE(tree->make_file("new", 0600));
+  const int fd = tree->writable("new").value();
+  EXPECT_EQ(tree->make_file("new", 0600).error().code(), ErrorCode::already_exists);
+  shell("mv tree/new tree/directory/renamed");
+  tree->renamed("new", "directory/renamed");
+  EXPECT_EQ(tree->writable("directory/renamed").value(), fd);
+  EXPECT_EQ(tree->writable("new").error().code(), ErrorCode::not_found);
+  // Not what lies below a directory that has another name now.
+  shell("cd tree; mv directory moved; mkdir directory; echo another >directory/renamed");
+  tree->renamed("directory", "moved");
+  std::array<char, 16> text{};
+  EXPECT_EQ(::pread(tree->readable("directory/renamed").value(), text.data(), text.size(), 0), 8);
+}
+
+TEST_F(ConfinedTreeTest, MakesFilesOnlyWhereNothingIsAndNotThroughLinks) {
+  EXPECT_EQ(tree->make_file("directory/file", 0600).error().code(), ErrorCode::already_exists);
+  EXPECT_EQ(tree->make_file("link", 0600).error().code(), ErrorCode::already_exists);
+  EXPECT_FALSE(tree->make_file("out/new", 0600));
+  EXPECT_FALSE(tree->make_file("inside/new", 0600));
+  shell("test ! -e outside/new && test ! -e tree/directory/new");
+}
+
 TEST_F(ConfinedTreeTest, NamesThatOnlyBeginAlikeAreNotForgotten) {
   shell("echo x >tree/directory-2");
   Object* kept = tree->object("directory-2").value();

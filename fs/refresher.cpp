@@ -6,10 +6,6 @@
 namespace icbd::fs {
 namespace {
 
-std::uint64_t id_of(const NodeId& node) {
-  return encode(node).value_or(0);
-}
-
 // Where a name of an image leads to; what is remembered under it is good as long as that is equal.
 using Meaning = std::pair<std::uint64_t, std::uint64_t>;
 

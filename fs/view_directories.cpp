@@ -14,10 +14,6 @@
 namespace icbd::fs {
 namespace {
 
-std::uint64_t id_of(const NodeId& node) {
-  return encode(node).value_or(0);
-}
-
 // As it is looked up now: an arriving file is another node when it is whole.
 NodeId content_node(VersionSerial serial, InodeNumber inode, std::uint32_t mode, Tree& tree) {
   const bool whole = !S_ISREG(mode) || tree.whole(inode);

@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/fs.h>
 #include <linux/openat2.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -33,6 +35,16 @@ bool contains(std::string_view directory, std::string_view path) {
 bool is_component(std::string_view text) {
   return !text.empty() && text != "." && text != ".." && text.size() <= limits::name_length &&
          text.find('\0') == std::string_view::npos;
+}
+
+// What new files inherit of their storage (btrfs_inherit_iflags() in fs/btrfs).
+constexpr int bequeathed_flags_mask = FS_NOCOW_FL | FS_NOCOMP_FL | FS_COMPR_FL;
+
+Result<int> bequeathed_flags(int directory_fd) {
+  ICBD_ASSIGN(const unique_fd fd, open_at(directory_fd, ".", O_RDONLY | O_DIRECTORY));
+  int flags = 0;
+  if (::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0) return fail_errno("get a directory's flags");
+  return flags & bequeathed_flags_mask;
 }
 
 bool bequeaths(int directory_fd) {
@@ -154,8 +166,11 @@ Result<std::shared_ptr<const Directory>> ConfinedTree::directory(std::string_vie
   if (cached && cached->path == path) return cached;
   ICBD_ASSIGN(unique_fd handle, resolve(root_fd_, path.empty() ? "." : path, O_PATH | O_DIRECTORY));
   const bool gives = bequeaths(handle.get());
-  cached = std::make_shared<const Directory>(
-      Directory{.path = std::string(path), .handle = std::move(handle), .bequeaths = gives});
+  ICBD_ASSIGN(const int flags, bequeathed_flags(handle.get()));
+  cached = std::make_shared<const Directory>(Directory{.path = std::string(path),
+                                                       .handle = std::move(handle),
+                                                       .bequeaths = gives,
+                                                       .bequeathed_flags = flags});
   return cached;
 }
 

@@ -50,6 +50,8 @@ struct Directory {
   unique_fd handle;  // O_PATH
   // New files in it get attributes that the stream does not know of: see drop_inherited().
   bool bequeaths = false;
+  // And these of FS_IOC_GETFLAGS, which cannot be taken off again.
+  int bequeathed_flags = 0;
 };
 
 // A name in a directory, whether something is there or not.

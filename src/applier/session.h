@@ -93,6 +93,7 @@ class Session {
 
   // Before anything is made.
   Status count_inode();
+  Status make_held_file();
   Status make_node(const std::string& path, mode_t type, std::uint64_t device);
   void start_writeback(const std::string& path, int fd, ByteRange written);
   Result<int> clone_source(const sendstream::Clone& command);

@@ -118,8 +118,9 @@ Status Session::operator()(const SetXattr& command) {
   if (command.value.size() > limits::xattr_value_length)
     return fail(ErrorCode::too_large,
                 fmt::format("an extended attribute of {} bytes", command.value.size()));
-  ICBD_ASSIGN(const Object* object, tree_.object(command.path));
+  ICBD_ASSIGN(Object * object, tree_.object(command.path));
   if (is_held_back(command.name)) return {};
+  object->ends_with_its_size = false;  // a truncate would take its capability away
   if (::setxattr(descriptor_path(object->fd()).c_str(), command.name.c_str(), command.value.data(),
                  command.value.size(), 0) != 0)
     return fail_errno("setxattr");

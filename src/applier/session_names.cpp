@@ -80,8 +80,11 @@ Status Session::count_inode() {
 Status Session::operator()(const MakeFile& command) {
   ICBD_TRY(count_inode());
   if (!options_.pass_over_errors && is_kernels_first_name(command.path)) {
-    held_file_ = command.path;
-    return {};
+    ICBD_ASSIGN(const Place place, tree_.place(command.path));
+    if (::faccessat(place.fd(), place.name.c_str(), F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
+      held_file_ = command.path;
+      return {};
+    }
   }
   return tree_.make_file(command.path, initial_file_mode);
 }
@@ -90,6 +93,10 @@ Status Session::make_held_file(const Command& next) {
   if (!held_file_) return {};
   const Rename* rename = std::get_if<Rename>(&next);
   if (rename != nullptr && rename->path == *held_file_) return {};
+  return make_held_file();
+}
+
+Status Session::make_held_file() {
   const std::string path = *std::exchange(held_file_, std::nullopt);
   Status made = tree_.make_file(path, initial_file_mode);
   if (!made) return std::unexpected(made.error().with_context("mkfile " + path));
@@ -141,10 +148,16 @@ Status Session::operator()(const MakeSymlink& command) {
 }
 
 Status Session::operator()(const Rename& command) {
-  if (std::exchange(held_file_, std::nullopt))
-    return tree_.make_file(command.to, initial_file_mode);
   ICBD_ASSIGN(const Place from, tree_.place(command.path));
   ICBD_ASSIGN(const Place to, tree_.place(command.to));
+  if (held_file_) {
+    // Not where it would be another file than one that was made where the kernel made it.
+    if (from.directory->bequeathed_flags == to.directory->bequeathed_flags) {
+      held_file_.reset();
+      return tree_.make_file(command.to, initial_file_mode);
+    }
+    ICBD_TRY(make_held_file());
+  }
   if (depth_of(command.to) > depth_of(command.path)) {
     ICBD_ASSIGN(const Object* moved, tree_.object(command.path));
     if (moved->is_directory())
@@ -161,6 +174,8 @@ Status Session::operator()(const Rename& command) {
 Status Session::operator()(const Link& command) {
   ICBD_ASSIGN(const Place existing, tree_.place(command.existing));
   ICBD_ASSIGN(const Place place, tree_.place(command.path));
+  // What is open of it is known by one name, and may be changed by the other.
+  tree_.forget(command.existing);
   if (::linkat(existing.fd(), existing.name.c_str(), place.fd(), place.name.c_str(), 0) != 0)
     return fail_errno("link");
   return {};

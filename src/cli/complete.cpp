@@ -15,7 +15,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::milliseconds patience{500};
+constexpr std::chrono::milliseconds patience_of_a_shell{500};
 
 // The words before the cursor, as the option parser would take them.
 struct Scan {
@@ -73,7 +73,7 @@ class Names {
   explicit Names(const std::string& url) {
     auto client = rest::HttpClient::make(url);
     if (!client) return;
-    client->set_timeout(patience);
+    client->set_timeout(patience_of_a_shell);
     server_.emplace(std::move(*client));
   }
 

@@ -15,7 +15,6 @@ constexpr std::chrono::seconds line_interval{5};
 constexpr std::size_t bar_columns_min = 10;
 constexpr std::size_t bar_columns_max = 40;
 constexpr std::string_view to_line_start = "\r";
-constexpr std::string_view clear_to_line_end = "\x1b[K";
 
 std::string draw_bar(const Progress& progress, std::size_t columns) {
   const double part =

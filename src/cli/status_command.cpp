@@ -14,7 +14,6 @@ using nlohmann::json;
 constexpr std::chrono::milliseconds watch_interval{1'000};
 constexpr std::string_view clear_screen = "\x1b[2J";
 constexpr std::string_view to_first_line = "\x1b[H";
-constexpr std::string_view clear_to_line_end = "\x1b[K";
 constexpr std::string_view clear_to_screen_end = "\x1b[J";
 
 std::string line(std::string_view label, std::string_view value) {

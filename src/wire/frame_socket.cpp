@@ -182,7 +182,7 @@ void FrameSocket::limit_rate(std::uint64_t bytes_per_second) {
 }
 
 void FrameSocket::retransmit_early() {
-  // include/uapi/linux/tcp.h of Linux 6.17, TCP_RTO_MIN_US; not yet in every distribution's.
+  // include/uapi/linux/tcp.h of Linux 6.15, TCP_RTO_MIN_US; not yet in every distribution's.
   constexpr int option = 45;
   // More than the 40 ms for which a peer may leave a lone segment unacknowledged (TCP_DELACK_MIN).
   constexpr int microseconds = 50'000;

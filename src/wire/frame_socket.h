@@ -74,7 +74,7 @@ class FrameSocket {
   // Bytes per second, of TCP.
   void limit_rate(std::uint64_t bytes_per_second);
   // What gets lost is sent again 50 ms after it could have been acknowledged, instead of 200: for
-  // connections on which somebody waits for each frame. Linux 6.17; no effect before.
+  // connections on which somebody waits for each frame. Linux 6.15; no effect before.
   void retransmit_early();
   // None if it is not TCP.
   std::optional<LinkSample> link_sample() const;

@@ -90,6 +90,11 @@ constexpr std::optional<std::uint64_t> encode(const NodeId& node) {
          (std::uint64_t{node.serial.value()} << inode_bits) | node.inode.value();
 }
 
+// The same; 0, which is no node, for one that cannot be encoded.
+constexpr std::uint64_t id_of(const NodeId& node) {
+  return encode(node).value_or(0);
+}
+
 // Nothing for a number that encode() never gives.
 constexpr std::optional<NodeId> decode(std::uint64_t id) {
   if (id == fuse_root_id) return NodeId::root();

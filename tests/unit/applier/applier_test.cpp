@@ -7,6 +7,9 @@
 #include <sys/stat.h>
 #include <sys/xattr.h>
 
+#include <array>
+#include <span>
+
 #include "icbd/base/file.h"
 #include "icbd/base/limits.h"
 
@@ -120,6 +123,7 @@ TEST_F(ApplierCommands, AFileIsMadeUnderTheNameThatItIsGivenNext) {
   Applier applier = begin();
   must(applier, MakeDirectory{"d", inode});
   must(applier, MakeFile{"o300-7-0", inode});
+  shell("test ! -e tree/o300-7-0");
   must(applier, Rename{"o300-7-0", "d/named"});
   must(applier, Write{"d/named", 0, as_bytes("content")});
   EXPECT_EQ(content("d/named"), "content");
@@ -146,15 +150,24 @@ TEST_F(ApplierCommands, AFileThatWasHeldForItsNameIsRefusedLikeAnyOther) {
   must(outside, MakeFile{"o300-7-0", inode});
   EXPECT_EQ(refused(outside, Rename{"o300-7-0", "link/file"}).code(), ErrorCode::corrupt);
   Applier itself_there = begin();
-  must(itself_there, MakeFile{"o301-7-0", inode});
-  const Error error = refused(itself_there, Truncate{"there", 5});
-  EXPECT_EQ(error.code(), ErrorCode::already_exists);
-  EXPECT_THAT(error.message(), HasSubstr("mkfile o301-7-0"));
-  EXPECT_EQ(stat_of("there").st_size, 0);
-  // Where errors are passed over, each command tells of itself.
-  Applier passing = begin({.policy = {}, .hold_back = false, .pass_over_errors = true});
-  EXPECT_EQ(refused(passing, MakeFile{"o301-7-0", inode}).code(), ErrorCode::already_exists);
-  must(passing, Truncate{"there", 5});
+  EXPECT_EQ(refused(itself_there, MakeFile{"o301-7-0", inode}).code(), ErrorCode::already_exists);
+  Applier twice = begin();
+  must(twice, MakeFile{"o302-7-0", inode});
+  EXPECT_EQ(refused(twice, MakeFile{"o302-7-0", inode}).code(), ErrorCode::already_exists);
+  Applier long_name = begin();
+  EXPECT_EQ(refused(long_name, MakeFile{"o" + std::string(300, '1') + "-1-1", inode}).code(),
+            ErrorCode::corrupt);
+}
+
+TEST_F(ApplierCommands, AFileIsStoredAsWhereTheKernelMakesIt) {
+  shell("mkdir tree/nocow; chattr +C tree/nocow");
+  Applier applier = begin();
+  must(applier, MakeFile{"o300-7-0", inode});
+  must(applier, Rename{"o300-7-0", "nocow/file"});
+  must(applier, Write{"nocow/file", 0, as_bytes("content")});
+  must(applier, End{});
+  EXPECT_EQ(content("nocow/file"), "content");
+  EXPECT_EQ(flags_of("nocow/file") & FS_NOCOW_FL, 0);
 }
 
 TEST_F(ApplierCommands, DataCommands) {
@@ -175,7 +188,9 @@ TEST_F(ApplierCommands, ATruncateToTheSameSizeIsNotPassedOverWhereItChangesSomet
   const std::string blocks(8192, 'a');
   must(applier, MakeFile{"f", inode});
   must(applier, Write{"f", 0, as_bytes(blocks)});
+  const struct stat before = stat_of("f");
   must(applier, Truncate{"f", blocks.size()});
+  EXPECT_EQ(stat_of("f").st_ctim.tv_nsec, before.st_ctim.tv_nsec);
   EXPECT_EQ(content("f"), blocks);
   must(applier, Fallocate{"f", FALLOC_FL_KEEP_SIZE, {0, 1 << 20}});
   EXPECT_EQ(stat_of("f").st_blocks, (1 << 20) / 512);
@@ -183,6 +198,19 @@ TEST_F(ApplierCommands, ATruncateToTheSameSizeIsNotPassedOverWhereItChangesSomet
   EXPECT_EQ(content("f"), blocks);
   shell("sync -f tree");
   EXPECT_EQ(stat_of("f").st_blocks, 8192 / 512);
+  // Also if it was allocated under another name, or there is a capability to lose.
+  must(applier, MakeFile{"one", inode});
+  must(applier, Link{"another", "one"});
+  must(applier, Fallocate{"another", FALLOC_FL_KEEP_SIZE, {0, 1 << 20}});
+  must(applier, Truncate{"one", 0});
+  EXPECT_EQ(stat_of("one").st_blocks, 0);
+  // cap_net_bind_service, effective: struct vfs_cap_data of linux/capability.h.
+  const std::array<unsigned char, 20> capability = {1, 0, 0, 2, 0, 4};
+  const auto bytes = std::as_bytes(std::span(capability));
+  must(applier, MakeFile{"able", inode});
+  must(applier, SetXattr{"able", "security.capability", {bytes.begin(), bytes.end()}});
+  must(applier, Truncate{"able", 0});
+  EXPECT_LT(::getxattr((path() / "tree/able").c_str(), "security.capability", nullptr, 0), 0);
 }
 
 // The kernel sends no truncate after an extent that ends with the file.

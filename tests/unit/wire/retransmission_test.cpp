@@ -18,7 +18,7 @@ namespace {
 using testing::FakeSource;
 using namespace std::chrono_literals;
 
-// The option TCP_RTO_MIN_US of a connection; none if it is no TCP, or before Linux 6.17.
+// The option TCP_RTO_MIN_US of a connection; none if it is no TCP, or before Linux 6.15.
 std::optional<int> shortest_retransmission(int socket) {
   constexpr int option = 45;  // include/uapi/linux/tcp.h; not yet in every distribution's
   int microseconds = 0;
@@ -39,7 +39,7 @@ std::size_t ends_that_retransmit_early() {
 
 TEST(Retransmission, IsEarlyWhereSomebodyWaits) {
   const unique_fd tcp(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!shortest_retransmission(tcp.get())) GTEST_SKIP() << "needs Linux 6.17";
+  if (!shortest_retransmission(tcp.get())) GTEST_SKIP() << "needs Linux 6.15";
   FakeSource source;
   auto listening = listen_on("127.0.0.1:0");
   ASSERT_TRUE(listening) << listening.error().message();

@@ -3,8 +3,8 @@
 // Purpose: turns a writable snapshot of the parent (or an empty subvolume) into the version that a
 // stream describes. One applier serves shapes (no data) and full streams.
 // Lifecycle: construct with the root directory of the subvolume; apply() every command in order;
-// finish(). An error is final: the caller discards the subvolume. (Not with `pass_over_errors`.) That
-// a new file cannot be made may be said with the command after, which names it.
+// finish(). An error is final: the caller discards the subvolume. (Not with `pass_over_errors`.)
+// That a new file cannot be made may be said with the command after, which names it.
 // Guarantees: every path is resolved by openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS |
 // RESOLVE_NO_MAGICLINKS | RESOLVE_NO_XDEV below `root_fd`, so that nothing outside the subvolume
 // is read or changed; an empty name, "." and ".." are refused. Exactly one subvolume per stream,

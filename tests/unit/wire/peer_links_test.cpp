@@ -63,7 +63,7 @@ TEST(PeerLinks, BulkGivesWayUntilTheReaderIsAnswered) {
   EXPECT_TRUE(bulk.get());
 }
 
-// A link of 2 MB/s takes 65 ms for a one_chunk.
+// A link of 2 MB/s takes 65 ms for a chunk.
 TEST(PeerLinks, WhatAReaderWasSentCrossesTheLinkFirst) {
   PeerLinks links;
   links.set_rate("cache", 2e6);
@@ -82,7 +82,7 @@ TEST(PeerLinks, BulkDoesNotWaitForEver) {
   EXPECT_LT(took, 30s);
 }
 
-// A one_chunk takes 1.3 ms of it: ten times that, and not what it would wait for on a slow one. The
+// A chunk takes 1.3 ms of it: ten times that, and not what it would wait for on a slow one. The
 // bound is generous, because other processes run too; a hundred waits of 100 ms are beyond it.
 TEST(PeerLinks, BulkKeepsATenthOfAFastLink) {
   PeerLinks links;

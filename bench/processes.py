@@ -57,6 +57,14 @@ def peak_rss_mib(pid):
                 for peak in re.findall(r"VmHWM:\s+(\d+) kB", status)), default=0.0)
 
 
+def all_at_once(commands):
+    """Runs them side by side; raises if one fails."""
+    running = [subprocess.Popen(command) for command in commands]
+    failed = [one.args for one in running if one.wait() != 0]
+    if failed:
+        raise lab.BenchError(f"failed: {failed[0]}")
+
+
 def disk_bytes_read(pid):
     """What had to come from disk for the family."""
     return sum(int(count) for words in _texts(pid, "io")

@@ -1,4 +1,5 @@
 """Many caches at once, and many versions one after the other."""
+import shutil
 import time
 
 import side_by_side
@@ -31,6 +32,21 @@ def _pull_all(laboratory, caches):
     return seconds, cpu, read
 
 
+def _copy_all(laboratory, disk):
+    """Seconds of as many plain copies at once: what the disk gives when nothing is sent or hashed."""
+    folder = laboratory.cache_fs.path / "copies"
+    folder.mkdir()
+    lab.drop_caches()
+    begin = time.perf_counter()
+    processes.all_at_once([["cp", "--sparse=always", "--reflink=never", disk, folder / str(number)]
+                           for number in range(CACHES)])
+    lab.run("sync", "-f", folder)
+    seconds = time.perf_counter() - begin
+    shutil.rmtree(folder)
+    lab.run("sync", "-f", laboratory.cache_fs.path)
+    return seconds
+
+
 def caches(laboratory, quick):
     runs, size_mib = (2, 128) if quick else (3, 512)
     disk = side_by_side.prepare_image(laboratory, IMAGE, size_mib)
@@ -40,15 +56,18 @@ def caches(laboratory, quick):
         laboratory.start_second_cache(f"cache-{number}", "", 'fill = "demand-only"')[0]
         for number in range(2, CACHES + 1)]
     lab.say(f"  {runs} times to one cache and to {CACHES} at once")
-    one, all_of_them = [], []
+    one, all_of_them, copies = [], [], []
     for index in range(runs):
         side_by_side.in_turns(index,
                           lambda: one.append(_pull_all(laboratory, everyone[:1])),
-                          lambda: all_of_them.append(_pull_all(laboratory, everyone)))
+                          lambda: all_of_them.append(_pull_all(laboratory, everyone)),
+                          lambda: copies.append(_copy_all(laboratory, disk)))
     one_alone = [seconds * CACHES for seconds, _, _ in one]
     return [
         medians(BENCH, f"{CACHES} caches at once, {size_mib} MiB to each", "s",
                 [seconds for seconds, _, _ in all_of_them], f"{CACHES} x one alone", one_alone),
+        medians(BENCH, f"{CACHES} caches at once, {size_mib} MiB to each", "s",
+                [seconds for seconds, _, _ in all_of_them], f"{CACHES} x cp at once, sync", copies),
         medians(BENCH, f"{CACHES} caches at once: processor time, master", "s/GiB",
                 [cpu / image_bytes * GIB / CACHES for _, cpu, _ in all_of_them], "one alone",
                 [cpu / image_bytes * GIB for _, cpu, _ in one]),

@@ -115,7 +115,7 @@ class Session {
   std::unordered_set<std::uint64_t> decided_;
   std::unordered_set<ino_t> without_verity_;  // although the stream says that they have it
   std::uint64_t inodes_made_ = 0;
-  std::optional<std::string> held_file_;  // its path
+  std::string held_file_;  // its path; empty: none
   Times root_times_{};
   Run run_;
 };

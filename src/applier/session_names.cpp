@@ -90,14 +90,14 @@ Status Session::operator()(const MakeFile& command) {
 }
 
 Status Session::make_held_file(const Command& next) {
-  if (!held_file_) return {};
+  if (held_file_.empty()) return {};
   const Rename* rename = std::get_if<Rename>(&next);
-  if (rename != nullptr && rename->path == *held_file_) return {};
+  if (rename != nullptr && rename->path == held_file_) return {};
   return make_held_file();
 }
 
 Status Session::make_held_file() {
-  const std::string path = *std::exchange(held_file_, std::nullopt);
+  const std::string path = std::exchange(held_file_, {});
   Status made = tree_.make_file(path, initial_file_mode);
   if (!made) return std::unexpected(made.error().with_context("mkfile " + path));
   return {};
@@ -150,10 +150,10 @@ Status Session::operator()(const MakeSymlink& command) {
 Status Session::operator()(const Rename& command) {
   ICBD_ASSIGN(const Place from, tree_.place(command.path));
   ICBD_ASSIGN(const Place to, tree_.place(command.to));
-  if (held_file_) {
+  if (!held_file_.empty()) {
     // Not where it would be another file than one that was made where the kernel made it.
     if (from.directory->bequeathed_flags == to.directory->bequeathed_flags) {
-      held_file_.reset();
+      held_file_.clear();
       return tree_.make_file(command.to, initial_file_mode);
     }
     ICBD_TRY(make_held_file());

@@ -26,7 +26,7 @@ std::string shorten(std::string_view text, std::size_t columns);
 // Characters of UTF-8 text.
 std::size_t columns_of(std::string_view text);
 
-// What a terminal does with it: nothing else is seen in the rest of the line.
+// Has a terminal erase what it shows behind the cursor, up to the end of the line.
 inline constexpr std::string_view clear_to_line_end = "\x1b[K";
 
 // What a text means, which a terminal shows as a colour.

@@ -199,7 +199,7 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   if (!bulk || !pacer_.is_due(now)) return {};
   if (const auto sample = socket_.link_sample()) {
     note_delivered(static_cast<double>(sample->delivered_per_second));
-    if (const auto rate = pacer_.update(now, *sample)) socket_.limit_rate(*rate);
+    pace_bulk(pacer_.update(now, *sample));
   }
   if (!link_.bytes_per_second()) return {};
   if (const auto rate = link()) {
@@ -210,15 +210,19 @@ Status ExtentStream::send_frame(const Item& item, const PreparedFrame& frame) {
   return {};
 }
 
+void ExtentStream::pace_bulk(std::optional<std::uint64_t> rate) {
+  if (rate || is_paced_) socket_.limit_rate(rate.value_or(FrameSocket::unlimited));
+  is_paced_ = rate.has_value();
+}
+
 // All at once, the end of what a reader is sent would be lost in the short queue of a slow link
 // beside bulk, and missed only much later. Over a long way TCP sends no more than comes back; and
 // there the kernel would spread what fits the window over the better part of a round trip, as it
 // does once any limit was set (net/ipv4/tcp_input.c, tcp_update_pacing_rate).
 void ExtentStream::pace_reader(std::uint64_t bytes) {
-  constexpr std::uint64_t unlimited = ~std::uint64_t{0};  // socket(7): SO_MAX_PACING_RATE
   const auto pace = engine_.links().pace_of_readers(peer_);
   if (!pace) {
-    if (std::exchange(is_paced_, false)) socket_.limit_rate(unlimited);
+    if (std::exchange(is_paced_, false)) socket_.limit_rate(FrameSocket::unlimited);
     return;
   }
   const auto sample = socket_.link_sample();

@@ -69,6 +69,7 @@ class ExtentStream {
   Status send(const Item& item);
   Status send_frame(const Item& item, const PreparedFrame& frame);
   std::optional<double> link() const;
+  void pace_bulk(std::optional<std::uint64_t> rate);
   void pace_reader(std::uint64_t bytes);
   void note_delivered(double bytes_per_second);
   void learn(const Item& item);
@@ -90,7 +91,7 @@ class ExtentStream {
   // Of the sending thread:
   codec::LinkMeter link_{clock_};
   Pacer pacer_;
-  bool is_paced_ = false;         // what readers are sent
+  bool is_paced_ = false;
   std::deque<double> delivered_;  // the last few rates that the kernel has seen
   std::optional<std::uint32_t> failed_request_;
   std::thread sender_;  // begun with the first request

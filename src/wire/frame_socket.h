@@ -61,6 +61,7 @@ class FrameSocket {
   // The next frame. `unavailable` if the peer has closed the connection.
   Result<IncomingFrame> receive();
 
+  void debug(double m, double d) const;
   void shut_down();
   // A call that moves no byte for so long fails `timed_out`; 0: for ever, as at first.
   Status set_receive_timeout(std::chrono::milliseconds timeout);
@@ -73,6 +74,7 @@ class FrameSocket {
   void limit_unsent(int bytes);
   // Bytes per second, of TCP.
   void limit_rate(std::uint64_t bytes_per_second);
+  static constexpr std::uint64_t unlimited = ~std::uint64_t{0};  // socket(7): SO_MAX_PACING_RATE
   // What gets lost is sent again 50 ms after it could have been acknowledged, instead of 200: for
   // connections on which somebody waits for each frame. Linux 6.15; no effect before.
   void retransmit_early();

@@ -7,12 +7,16 @@
 // tenth below the most that was acknowledged of late, until it has drained. (Of late, and not now:
 // once it is paced, the link delivers what it is given. Acknowledged from one look to the next, and
 // not the kernel's own rate: that is of a moment, and bursts pass a link's buffer at any speed.)
-// Guarantees: pure; looks at no clock. Until a queue is seen, nothing is limited. Samples in which
-// the sender itself was the slow one limit nothing. Not thread-safe.
+// Acknowledgements are late, too, where a processor or a disk of the peer is busy. But then what
+// the kernel sees delivered from moment to moment is far more than what is acknowledged over time,
+// and nothing is limited unless something is lost. Guarantees: pure; looks at no clock. Until a
+// queue is seen, nothing is limited. Samples in which the sender itself was the slow one limit
+// nothing. Not thread-safe.
 #pragma once
 
 #include <chrono>
 #include <cstdint>
+#include <deque>
 #include <optional>
 
 #include "icbd/base/clock.h"
@@ -34,11 +38,13 @@ class Pacer {
  public:
   // True if it is time to look again.
   bool is_due(Clock::TimePoint now) const { return now >= due_; }
-  // The new limit in bytes per second; none: no limit yet.
+  // The limit from now on in bytes per second; none: no limit.
   std::optional<std::uint64_t> update(Clock::TimePoint now, const LinkSample& sample);
 
  private:
   void note_delivered(Clock::TimePoint now, double rate);
+  void note_moment(const LinkSample& sample);
+  bool peer_is_busy() const;
 
   Clock::TimePoint due_{};
   std::optional<double> rate_;
@@ -52,6 +58,8 @@ class Pacer {
   double most_now_ = 0;
   double most_before_ = 0;
   Clock::TimePoint stretch_ends_{};
+  // The last few rates that the kernel has seen, each as a multiple of what was acknowledged.
+  std::deque<double> moments_;
 };
 
 }  // namespace icbd::wire

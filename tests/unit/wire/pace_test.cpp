@@ -31,11 +31,11 @@ class Link {
       const auto rate_limit =
           pacer.update(now_, {.round_trip = round_trip_ + queueing(),
                               .shortest_round_trip = round_trip_,
-                              // A burst that passed the buffer just now.
-                              .delivered_per_second = static_cast<std::uint64_t>(100 * link_),
+                              .delivered_per_second = moment(),
                               .sender_limited = queue_ == 0 && !limit_,
                               .acknowledged = static_cast<std::uint64_t>(acknowledged_),
                               .sent_again = static_cast<std::uint64_t>(lost_)});
+      limit_.reset();
       if (rate_limit) limit_ = static_cast<double>(*rate_limit);
     }
   }
@@ -48,6 +48,12 @@ class Link {
   void set_rate(double bytes_per_second) { link_ = bytes_per_second; }
 
  private:
+  // Every third look sees a burst that passed the buffer just now.
+  std::uint64_t moment() {
+    return static_cast<std::uint64_t>(++looks_ % 3 == 0 ? 100 * link_ : link_);
+  }
+
+  std::uint64_t looks_ = 0;
   double link_;
   const microseconds round_trip_;
   const double sender_;
@@ -124,6 +130,46 @@ TEST(PacerTest, ASlowSenderIsNotTakenForASlowLink) {
                           .sender_limited = true};
   EXPECT_EQ(pacer.update(Clock::TimePoint(1h), sample), std::nullopt);
   EXPECT_EQ(pacer.update(Clock::TimePoint(1h) + 50ms, sample), std::nullopt);
+}
+
+// Looks at a connection whose acknowledgements come late, though no link holds them up: from moment
+// to moment much more passes. 20 MB/s are acknowledged, and 50 ms lie between looks.
+class BusyPeer {
+ public:
+  std::optional<std::uint64_t> look(Pacer& pacer, std::uint64_t moment) {
+    now_ += 50ms;
+    acknowledged_ += 1'000'000;
+    return pacer.update(now_, {.round_trip = 12ms,
+                               .shortest_round_trip = 100us,
+                               .delivered_per_second = moment,
+                               .acknowledged = acknowledged_,
+                               .sent_again = sent_again_});
+  }
+  void lose(std::uint64_t bytes) { sent_again_ += bytes; }
+
+ private:
+  Clock::TimePoint now_{1h};
+  std::uint64_t acknowledged_ = 0;
+  std::uint64_t sent_again_ = 0;
+};
+
+TEST(PacerTest, ABusyPeerIsNotTakenForASlowLink) {
+  Pacer pacer;
+  BusyPeer peer;
+  std::optional<std::uint64_t> limit;
+  for (int i = 0; i < 10; ++i) limit = peer.look(pacer, i % 3 == 0 ? 15'000'000 : 900'000'000);
+  EXPECT_EQ(limit, std::nullopt);
+  // What is lost, a link has lost.
+  peer.lose(500'000);
+  EXPECT_NE(peer.look(pacer, 900'000'000), std::nullopt);
+}
+
+TEST(PacerTest, SingleBurstsDoNotMakeALinkFast) {
+  Pacer pacer;
+  BusyPeer peer;
+  std::optional<std::uint64_t> limit;
+  for (int i = 0; i < 10; ++i) limit = peer.look(pacer, i % 3 == 0 ? 900'000'000 : 20'000'000);
+  EXPECT_NE(limit, std::nullopt);
 }
 
 }  // namespace

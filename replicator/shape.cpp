@@ -11,6 +11,7 @@
 #include <filesystem>
 #include <unordered_map>
 
+#include "icbd/base/background.h"
 #include "icbd/base/file.h"
 #include "icbd/btrfs/subvolume.h"
 #include "icbd/replicator/pending_map.h"
@@ -52,6 +53,14 @@ Result<Entries> fetch_entries(manifest::FilePageStore& pages, const catalog::Ver
   ICBD_TRY(check_facts(facts, reader.root()));
   ICBD_TRY(take_pages(pages, root, reader.missing_metadata(), parent, source));
   return reader.entries();
+}
+
+// Whose pages are most likely the same; null if there is none. Whether it may be the shape's parent
+// is decided elsewhere, also what is wrong with it.
+std::shared_ptr<const LocalVersion> open_nearest(LocalVersions& local,
+                                                 std::span<const catalog::Version> candidates) {
+  if (candidates.empty()) return nullptr;
+  return local.open(candidates.front()).value_or(nullptr);
 }
 
 std::unexpected<Error> refuse(std::string_view path, std::string_view why) {
@@ -277,12 +286,18 @@ Result<std::shared_ptr<Content>> fetch_shape(repository::Repository& repository,
                                              const applier::Policy& policy) {
   const auto& [image, number] = std::tie(version.facts.image, version.facts.number);
   ICBD_TRY(repository.prepare_image(image));
+  ICBD_ASSIGN(Pages pages, repository.pages(image, number, true));
+  Entries entries;
+  // They come on another connection than the shape.
+  auto entries_fetched = in_background([&]() -> Status {
+    const auto nearest = open_nearest(local, candidates);
+    ICBD_ASSIGN(entries, fetch_entries(*pages, version.facts,
+                                       nearest ? nearest->pages.get() : nullptr, source));
+    return {};
+  });
   ShapeReceiver receiver(repository, local, version, candidates, policy);
   ICBD_TRY(receiver.receive(source));
-  ICBD_ASSIGN(Pages pages, repository.pages(image, number, true));
-  const manifest::PageStore* parent_pages =
-      receiver.parent() ? receiver.parent()->pages.get() : nullptr;
-  ICBD_ASSIGN(Entries entries, fetch_entries(*pages, version.facts, parent_pages, source));
+  ICBD_TRY(entries_fetched.get());
   Staging staging = receiver.take_staging();
   // Made durable before it is looked at: what the kernel has not written cannot be asked for. If
   // there is no room for it, it can be read from all the same.

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "icbd/base/background.h"
 #include "icbd/base/limits.h"
 #include "icbd/btrfs/send.h"
 #include "icbd/btrfs/subvolume.h"
@@ -177,6 +178,11 @@ Status RepositorySource::shape(const ShapeRequest& request, const ShapeSink& sin
     begin.parent = parent->facts.uuid;
   }
   ICBD_TRY(sink.begin(begin));
+  // Needed for the extents, which will be asked for next. What is wrong with it is told then.
+  const auto files_read = in_background([&]() -> Status {
+    ICBD_TRY(version->files());
+    return {};
+  });
   std::uint64_t sent = 0;
   return btrfs::send_shape(version->root_fd(), parent_root.get(), [&](ByteView piece) -> Status {
     sent += piece.size();

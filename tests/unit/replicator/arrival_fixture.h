@@ -62,6 +62,7 @@ class FaultySource final : public source::Source {
   Result<std::vector<Bytes>> pages(const Digest& manifest,
                                    std::span<const Digest> digests) override {
     if (away_) return fail(ErrorCode::unavailable, "away");
+    ++pages_asked;
     auto pages = real_.pages(manifest, digests);
     if (pages && corrupt_pages_ && !pages->empty()) pages->front().front() ^= std::byte{1};
     return pages;
@@ -134,6 +135,7 @@ class FaultySource final : public source::Source {
   std::atomic<int> extents_served = 0;
   std::atomic<int> encoded_served = 0;
   std::atomic<int> shapes_served = 0;
+  std::atomic<int> pages_asked = 0;
   std::atomic<int> streams_asked = 0;
   // To be set before the replicator starts, or while no call is under way.
   std::function<void(source::CatalogSnapshot&)> rewrite_catalog;

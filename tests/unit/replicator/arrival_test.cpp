@@ -27,6 +27,16 @@ TEST_F(ArrivalTest, AReaderIsAnsweredWhileBulkIsStuck) {
   expect_landed_equal(1);
 }
 
+TEST_F(ArrivalTest, TheManifestIsFetchedWhileTheShapeIsOnItsWay) {
+  publish("printf 0123456789 > small");
+  source_->rewrite_shape = [&](const source::ShapeBegin&, ByteView whole) {
+    wait_until([&] { return source_->pages_asked > 0; }, "the manifest is not asked for");
+    return Bytes(whole.begin(), whole.end());
+  };
+  start();
+  ASSERT_DONE(open(1));
+}
+
 TEST_F(ArrivalTest, AReadBeyondTheEndIsCutAndAnEmptyOneIsAnsweredAtOnce) {
   publish("printf 0123456789 > small");
   start();

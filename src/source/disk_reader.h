@@ -6,7 +6,7 @@
 // Lifecycle: start(); read() from any thread; the destructor fails what has not begun (`cancelled`)
 // and waits for what has. What was read lives as long as somebody holds it.
 // Guarantees: thread-safe. A stretch is delivered whole or not at all. Memory: for each stretch
-// that is being read or held by somebody, 16 KiB, 136 KiB or 1 MiB, the next that it fits into:
+// that is being read or held by somebody, the next of StretchBuffers' sizes that it fits into:
 // callers bound how much they hold. The first of the longest are memory that the ring was told of.
 #pragma once
 

@@ -15,6 +15,10 @@ namespace icbd::wire {
 namespace {
 
 constexpr std::uint64_t unit_bytes = 1024 * 1024;
+// Of all connections together, as long as each has no less than the least.
+constexpr std::uint64_t windows_bytes = 24 * unit_bytes;
+constexpr std::uint64_t window_least = 2 * unit_bytes;
+constexpr std::uint64_t window_most = 4 * unit_bytes;
 // Extents of one unit, and so of one frame.
 constexpr std::size_t unit_extents = 512;
 static_assert(unit_extents <= extents_per_frame);
@@ -226,6 +230,11 @@ ExtentEngine::ExtentEngine(source::Source& source, const Options& options)
 ExtentEngine::~ExtentEngine() {
   for (std::jthread& worker : workers_) worker.request_stop();
   workers_.clear();  // joins
+}
+
+std::uint64_t ExtentEngine::window_bytes() const {
+  const std::uint64_t busy = std::max<std::uint64_t>(1, busy_connections_.load());
+  return std::clamp(windows_bytes / busy, window_least, window_most);
 }
 
 ExtentEngine::Queue::Queue(ExtentEngine& engine) : engine_(engine) {

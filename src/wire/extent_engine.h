@@ -6,8 +6,8 @@
 // Lifecycle: construct; open a Queue for each connection; submit units to it in the order in which
 // they will be sent; wait for each. Queues must be closed before the engine goes.
 // Guarantees: thread-safe. What a reader is blocked on goes before bulk; among connections, turns
-// are taken unit by unit, so that one with a long list holds up nobody. Memory: what queues hold
-// (each bounds its own), and shared_bytes of what was prepared lately.
+// are taken unit by unit, so that one with a long list holds up nobody. Memory: a window of each
+// connection that is being sent something, and shared_bytes of what was prepared lately.
 #pragma once
 
 #include <atomic>
@@ -140,6 +140,17 @@ class ExtentEngine {
 
   PeerLinks& links() { return links_; }
 
+  // How much of each connection may be prepared and not sent: less with many that are busy, but two
+  // units, so that one can be prepared while another is sent.
+  std::uint64_t window_bytes() const;
+  // A connection has something to send now, or has nothing any more.
+  void note_busy(bool busy) {
+    if (busy)
+      ++busy_connections_;
+    else
+      --busy_connections_;
+  }
+
   const ExtentEngineCounters& counters() const { return counters_; }
 
  private:
@@ -164,6 +175,7 @@ class ExtentEngine {
   const Options options_;
   ExtentEngineCounters counters_;
   PeerLinks links_;
+  std::atomic<std::uint64_t> busy_connections_ = 0;
   mutable std::mutex mutex_;
   std::condition_variable_any bulk_;    // bulk waits: for all workers but the one for demand
   std::condition_variable_any demand_;  // demand waits: for that one

@@ -60,6 +60,7 @@ ExtentStream::~ExtentStream() {
   socket_.shut_down();  // the sender may be waiting for the peer
   changed_.notify_all();
   if (sender_.joinable()) sender_.join();
+  set_waiting_bytes(0);
 }
 
 Status ExtentStream::answer(std::uint32_t request_id, const ExtentsRequest& request) {
@@ -115,16 +116,23 @@ std::string ExtentStream::why() const {
 Status ExtentStream::wait_for_room(std::uint64_t bytes) {
   std::unique_lock lock(mutex_);
   changed_.wait(lock, [&] {
-    return failure_ || waiting_bytes_ == 0 || waiting_bytes_ + bytes <= window_bytes;
+    return failure_ || waiting_bytes_ == 0 || waiting_bytes_ + bytes <= engine_.window_bytes();
   });
   if (failure_) return std::unexpected(*failure_);
   return {};
 }
 
+// With mutex_ held, or the sender gone.
+void ExtentStream::set_waiting_bytes(std::uint64_t bytes) {
+  const bool was_busy = waiting_bytes_ != 0;
+  waiting_bytes_ = bytes;
+  if (was_busy != (bytes != 0)) engine_.note_busy(bytes != 0);
+}
+
 void ExtentStream::push(Item item) {
   {
     const std::lock_guard lock(mutex_);
-    waiting_bytes_ += item.bytes;
+    set_waiting_bytes(waiting_bytes_ + item.bytes);
     items_.push_back(std::move(item));
   }
   changed_.notify_all();
@@ -144,7 +152,7 @@ void ExtentStream::send_all() {
     }
     const Status sent = send(item);
     const std::lock_guard lock(mutex_);
-    waiting_bytes_ -= item.bytes;
+    set_waiting_bytes(waiting_bytes_ - item.bytes);
     if (sent) {
       learn(item);
     } else {

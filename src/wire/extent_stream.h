@@ -7,9 +7,9 @@
 // first failure to send shuts the socket down, so that the receiving thread ends too.
 // Bulk gives way to what readers of the same peer are blocked on, frame by frame, and a frame is no
 // longer than the link carries in a moment, or a chunk; what readers are sent is paced while bulk
-// is sent too. Guarantees: answer() is for one thread. At most window_bytes of one connection are
-// prepared and not sent, or one unit: a slow peer holds no more. A request that fails is answered
-// with an error frame in the place of what is left of it; the others go on.
+// is sent too. Guarantees: answer() is for one thread. At most the engine's window_bytes of one
+// connection are prepared and not sent, or one unit: a slow peer holds no more. A request that
+// fails is answered with an error frame in the place of what is left of it; the others go on.
 #pragma once
 
 #include <condition_variable>
@@ -33,8 +33,6 @@ namespace icbd::wire {
 
 class ExtentStream {
  public:
-  static constexpr std::uint64_t window_bytes = 4 * 1024 * 1024;
-
   struct Packing {
     std::string peer = {};                      // its name
     std::optional<codec::Setting> wanted = {};  // none: of these what suits the link and the data
@@ -63,6 +61,7 @@ class ExtentStream {
   Status start_sender();
   codec::Choice::Plan plan();
   Status wait_for_room(std::uint64_t bytes);
+  void set_waiting_bytes(std::uint64_t bytes);
   void push(Item item);
   void send_all();
   static bool is_bulk(const Item& item);

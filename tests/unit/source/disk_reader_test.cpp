@@ -137,7 +137,8 @@ TEST_F(DiskReaderTest, AFileThatEndsTooSoonIsCorrupt) {
 TEST_F(DiskReaderTest, StretchesOfEveryLengthFitTheirBuffers) {
   const auto disk = reader(uring::make_queue().value());
   for (const std::uint64_t length :
-       {1ull, 4096ull, 12 * 1024ull, 16 * 1024ull, 128 * 1024ull, 136 * 1024ull, 1024 * 1024ull})
+       {1ull, 4096ull, 12 * 1024ull, 16 * 1024ull, 128 * 1024ull, 136 * 1024ull, 256 * 1024ull,
+        264 * 1024ull, 512 * 1024ull, 520 * 1024ull, 1024 * 1024ull})
     for (const std::uint64_t shift : {0ull, 1ull, 4095ull}) {
       const ByteRange range{4096 + shift, length};
       const auto stretch = disk->read(file_, range).get();

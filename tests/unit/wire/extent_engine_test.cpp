@@ -199,6 +199,21 @@ TEST_F(ExtentEngineTest, WhatTwoWantAtTheSameTimeIsPreparedOnce) {
   EXPECT_EQ(engine_.counters().units_shared, 8u);
 }
 
+TEST_F(ExtentEngineTest, ManyThatAreBusyHaveSmallerWindowsButTwoUnitsEach) {
+  constexpr std::uint64_t mebibyte = 1024 * 1024;
+  const auto window_of = [&](int connections) {
+    for (int i = 0; i < connections; ++i) engine_.note_busy(true);
+    const std::uint64_t window = engine_.window_bytes();
+    for (int i = 0; i < connections; ++i) engine_.note_busy(false);
+    return window;
+  };
+  EXPECT_EQ(window_of(1), 4 * mebibyte);
+  EXPECT_EQ(window_of(6), 4 * mebibyte);
+  EXPECT_EQ(window_of(8), 3 * mebibyte);
+  EXPECT_EQ(window_of(200), 2 * mebibyte);
+  EXPECT_EQ(window_of(0), 4 * mebibyte);
+}
+
 // So that it reads past the page cache what one alone fetches, and leaves in it what others will
 // want.
 TEST_F(ExtentEngineTest, TheSourceIsToldWhetherSeveralFetch) {

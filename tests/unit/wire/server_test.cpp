@@ -178,8 +178,7 @@ TEST_F(ServeConnection, APeerThatTakesNothingHoldsAFewMebibytes) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     now = engine.counters().units_prepared;
   }
-  EXPECT_LE(engine.counters().units_prepared,
-            (ExtentStream::window_bytes + socket_buffer) / mebibyte);
+  EXPECT_LE(engine.counters().units_prepared, (engine.window_bytes() + socket_buffer) / mebibyte);
   std::size_t extents = 8;
   while (extents < request.extents.size()) {
     const auto frame = client->receive();
@@ -198,7 +197,7 @@ TEST_F(ServeConnection, RequestsForNothingAreNoMoreThanThePeerTakesAnswers) {
   while (sent < plenty &&
          client->send({.type = FrameType::extents, .request_id = sent + 1}, request))
     ++sent;
-  EXPECT_GT(sent, ExtentStream::window_bytes / 2048);
+  EXPECT_GT(sent, engine.window_bytes() / 2048);
   EXPECT_LT(sent, plenty) << "it is not made to wait";
 }
 

@@ -12,7 +12,7 @@ constexpr std::array buffer_bytes = {4 * sector, limits::chunk_size + 2 * sector
                                      2 * limits::chunk_size + 2 * sector,
                                      4 * limits::chunk_size + 2 * sector, stretch_max + 2 * sector};
 // Between reads, for the next ones: about what is prepared for one connection.
-constexpr std::array<std::size_t, buffer_bytes.size()> buffers_kept = {16, 32, 8, 8, 8};
+constexpr std::array<std::size_t, buffer_bytes.size()> buffers_kept = {16, 32, 12, 12, 16};
 
 }  // namespace
 

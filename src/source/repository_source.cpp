@@ -184,14 +184,17 @@ Status RepositorySource::shape(const ShapeRequest& request, const ShapeSink& sin
     return {};
   });
   std::uint64_t sent = 0;
-  return btrfs::send_shape(version->root_fd(), parent_root.get(), [&](ByteView piece) -> Status {
-    sent += piece.size();
-    if (sent > limits::shape_bytes)
-      return fail(ErrorCode::too_large,
-                  fmt::format("the shape of {}@{} is larger than {} bytes", facts.image,
-                              facts.number.value(), limits::shape_bytes));
-    return sink.data(piece);
-  });
+  const Status done =
+      btrfs::send_shape(version->root_fd(), parent_root.get(), [&](ByteView piece) -> Status {
+        sent += piece.size();
+        if (sent > limits::shape_bytes)
+          return fail(ErrorCode::too_large,
+                      fmt::format("the shape of {}@{} is larger than {} bytes", facts.image,
+                                  facts.number.value(), limits::shape_bytes));
+        return sink.data(piece);
+      });
+  files_read.wait();
+  return done;
 }
 
 Result<std::vector<Bytes>> RepositorySource::pages(const Digest& manifest,

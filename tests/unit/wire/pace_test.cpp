@@ -145,6 +145,13 @@ class BusyPeer {
                                .acknowledged = acknowledged_,
                                .sent_again = sent_again_});
   }
+  // What the last of ten looks allows, of which every third sees another moment than the others.
+  std::optional<std::uint64_t> look_ten_times(Pacer& pacer, std::uint64_t moment,
+                                              std::uint64_t every_third) {
+    std::optional<std::uint64_t> limit;
+    for (int i = 0; i < 10; ++i) limit = look(pacer, i % 3 == 0 ? every_third : moment);
+    return limit;
+  }
   void lose(std::uint64_t bytes) { sent_again_ += bytes; }
 
  private:
@@ -156,9 +163,7 @@ class BusyPeer {
 TEST(PacerTest, ABusyPeerIsNotTakenForASlowLink) {
   Pacer pacer;
   BusyPeer peer;
-  std::optional<std::uint64_t> limit;
-  for (int i = 0; i < 10; ++i) limit = peer.look(pacer, i % 3 == 0 ? 15'000'000 : 900'000'000);
-  EXPECT_EQ(limit, std::nullopt);
+  EXPECT_EQ(peer.look_ten_times(pacer, 900'000'000, 15'000'000), std::nullopt);
   // What is lost, a link has lost.
   peer.lose(500'000);
   EXPECT_NE(peer.look(pacer, 900'000'000), std::nullopt);
@@ -167,9 +172,7 @@ TEST(PacerTest, ABusyPeerIsNotTakenForASlowLink) {
 TEST(PacerTest, SingleBurstsDoNotMakeALinkFast) {
   Pacer pacer;
   BusyPeer peer;
-  std::optional<std::uint64_t> limit;
-  for (int i = 0; i < 10; ++i) limit = peer.look(pacer, i % 3 == 0 ? 900'000'000 : 20'000'000);
-  EXPECT_NE(limit, std::nullopt);
+  EXPECT_NE(peer.look_ten_times(pacer, 20'000'000, 900'000'000), std::nullopt);
 }
 
 }  // namespace

@@ -211,6 +211,11 @@ bool PreparedUnit::failed() const {
   return frames_ && !*frames_;
 }
 
+bool PreparedUnit::is_prepared() const {
+  const std::lock_guard lock(mutex_);
+  return frames_ && *frames_;
+}
+
 void PreparedUnit::finish(Result<std::vector<PreparedFrame>> frames, const Packing& packing) {
   {
     const std::lock_guard lock(mutex_);

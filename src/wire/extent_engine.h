@@ -79,6 +79,8 @@ class PreparedUnit {
   // Blocks until it is prepared. Lives as long as this object.
   const Result<std::vector<PreparedFrame>>& wait();
   bool failed() const;
+  // True once there are frames.
+  bool is_prepared() const;
   struct Packing {
     codec::Packed all;
     codec::Packed sample;

@@ -262,9 +262,9 @@ std::optional<double> ExtentStream::link() const {
   return std::max(*measured, *middle);
 }
 
-// With mutex_ held.
+// With mutex_ held. Of a request that was given up, nothing was waited for.
 void ExtentStream::learn(const Item& item) {
-  if (!item.unit || wanted_ || item.unit->failed()) return;
+  if (!item.unit || wanted_ || !item.unit->is_prepared()) return;
   const auto& packing = item.unit->packing();
   choice_.set_link(link());
   if (packing.all.plain == 0) return;  // all of it is packed on the disk

@@ -21,7 +21,7 @@ TEST_F(IdentityTest, AnotherMasterIsRefusedAndWhatIsHereIsServed) {
   follow_version_one();
   const Uuid foreign = Uuid::random();
   publish("echo 2 > two");
-  source_->rewrite_catalog = [&](source::CatalogSnapshot& snapshot) {
+  source_->rewrite_catalog = [foreign](source::CatalogSnapshot& snapshot) {
     snapshot.repository = foreign;
   };
   start();
@@ -37,7 +37,7 @@ TEST_F(IdentityTest, AnotherMasterIsFollowedIfThatIsSaid) {
   follow_version_one();
   const Uuid foreign = Uuid::random();
   publish("echo 2 > two");
-  source_->rewrite_catalog = [&](source::CatalogSnapshot& snapshot) {
+  source_->rewrite_catalog = [foreign](source::CatalogSnapshot& snapshot) {
     snapshot.repository = foreign;
   };
   start({.expected_source = foreign});
@@ -69,7 +69,7 @@ TEST_F(IdentityTest, AMasterThatWasRestoredFromAnOldBackupIsNoticed) {
 TEST_F(IdentityTest, ANumberThatComesBackWithOtherContentIsRefused) {
   follow_version_one();
   const Digest other = sha256(as_bytes("other content"));
-  source_->rewrite_catalog = [&](source::CatalogSnapshot& snapshot) {
+  source_->rewrite_catalog = [other](source::CatalogSnapshot& snapshot) {
     for (catalog::VersionFacts& facts : snapshot.versions) {
       facts.uuid = Uuid::random();
       facts.manifest = other;

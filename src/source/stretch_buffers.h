@@ -1,9 +1,10 @@
 // Memory for the bytes of one stretch of a file, used again and again.
 //
 // Purpose: see BufferPool. Stretches are those of small files, or of one chunk to as many as are
-// read at once. Each takes the next size that it fits into, which is less than twice its own from a
-// chunk on: as long as it is held, so is all of it. Guarantees: thread-safe. Begins at a page's
-// border.
+// read at once. Each takes the next size that it fits into, which is about twice its own at most
+// from a chunk on: as long as it is held, so is all of it.
+//
+// Guarantees: thread-safe. Begins at a page's border.
 #pragma once
 
 #include <cstdint>

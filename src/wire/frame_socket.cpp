@@ -201,22 +201,6 @@ std::optional<LinkSample> FrameSocket::link_sample() const {
                     .sent_again = info.tcpi_bytes_retrans};
 }
 
-void FrameSocket::debug(double m, double d) const {
-  tcp_info info{};
-  socklen_t length = sizeof info;
-  if (getsockopt(socket_.get(), IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return;
-  fmt::print(
-      stderr,
-      "LINK {} t {} busy {} rwnd {} sndbuf {} measured {:.1f} delivered {:.1f} rtt {} minrtt {} "
-      "app {} cwnd {} notsent {} sndwnd {} pacing {}\n",
-      socket_.get(),
-      std::chrono::duration_cast<std::chrono::milliseconds>(steady_clock::now().time_since_epoch())
-          .count(),
-      info.tcpi_busy_time, info.tcpi_rwnd_limited, info.tcpi_sndbuf_limited, m, d, info.tcpi_rtt,
-      info.tcpi_min_rtt, int(info.tcpi_delivery_rate_app_limited), info.tcpi_snd_cwnd,
-      info.tcpi_notsent_bytes, info.tcpi_snd_wnd, info.tcpi_pacing_rate);
-}
-
 steady_clock::time_point FrameSocket::last_progress() const {
   return last_progress_.load(std::memory_order_relaxed);
 }

@@ -61,7 +61,6 @@ class FrameSocket {
   // The next frame. `unavailable` if the peer has closed the connection.
   Result<IncomingFrame> receive();
 
-  void debug(double m, double d) const;
   void shut_down();
   // A call that moves no byte for so long fails `timed_out`; 0: for ever, as at first.
   Status set_receive_timeout(std::chrono::milliseconds timeout);
